@@ -1,0 +1,1 @@
+"""The gate: a validating and mutating webhook."""

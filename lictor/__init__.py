@@ -1,0 +1,1 @@
+"""Lictor: the law, the record and the tools that the gate and the enforcer share."""

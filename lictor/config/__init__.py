@@ -1,0 +1,1 @@
+"""Settings: what can be set, in which unit, with which default, and why."""

@@ -1,0 +1,1 @@
+"""What the deciding floors and the programs ask of the outside, one or two methods each."""

@@ -1,0 +1,16 @@
+"""Signs checkpoints."""
+
+from typing import Protocol
+
+
+class Signer(Protocol):
+    """Holds the key of one origin and never shows it."""
+
+    @property
+    def name(self) -> str:
+        """The key name of the signed note, which is the origin."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the Ed25519 signature (RFC 8032) of `message`, 64 bytes."""
+        ...

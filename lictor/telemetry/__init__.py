@@ -1,0 +1,1 @@
+"""Metrics and logs, with fixed label sets and keys."""

@@ -1,0 +1,1 @@
+"""Development only: a real control plane, simulators, builders, and the tour."""
