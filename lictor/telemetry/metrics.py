@@ -126,6 +126,9 @@ QUEUE_RETRIES: Final = _counter("lictor_enforcer_queue_retries_total", "Keys put
 QUEUE_SECONDS: Final = _histogram(
     "lictor_enforcer_queue_seconds", "How long a key waited.", buckets=_LATENCY
 )
+QUEUE_UNFINISHED: Final = _gauge(
+    "lictor_enforcer_unfinished_work_seconds", "The longest time that a key is being worked on."
+)
 GOVERNED: Final = _gauge(
     "lictor_enforcer_governed_objects", "Objects that some policy matches.", "kind"
 )
