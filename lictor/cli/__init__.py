@@ -1,0 +1,1 @@
+"""The command `lictor`: arguments, exit codes and progress; the work is done elsewhere."""
