@@ -16,6 +16,17 @@ class Risk(StrEnum):
     HIGH = "high"
 
 
+class WriteResult(StrEnum):
+    """How an automated write ended: `result` of a `remediation.outcome`."""
+
+    APPLIED = "applied"
+    CONFLICT = "conflict"
+    GONE = "gone"
+    DENIED = "denied"
+    ERROR = "error"
+    UNKNOWN = "unknown"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """One write to one object, made from one read of it.

@@ -14,6 +14,7 @@ class StateKind(StrEnum):
     QUARANTINE = "quarantine"
     BUDGET = "budget"
     EPISODE = "episode"
+    RECOVERY = "recovery"
 
 
 class StateStore(Protocol):
