@@ -23,6 +23,15 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
+def guarded(argv: Sequence[str | Path]) -> list[str]:
+    """Return the command line that runs `argv` so that the kernel kills it when we are gone.
+
+    `argv` begins with an absolute path.
+    """
+    guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid())]
+    return [*guard, *(str(part) for part in argv)]
+
+
 class StartError(Exception):
     """A child did not become ready; the message ends with the tail of its log."""
 
@@ -88,10 +97,9 @@ class Child:
         """
         if self.running:
             return
-        guard = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid())]
         with self.log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*guard, *self.argv],
+                guarded(self.argv),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
 
@@ -12,21 +12,65 @@ from testkit.plane import Plane
 
 CONTROLPLANE_SECONDS = 120
 CHAOS_SECONDS = 1200
-PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 REQUIRED = "LICTOR_REQUIRE_CONTROLPLANE"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give tests on a real control plane their time, or the reason why they are skipped."""
-    reasons = [found.reason for name in PROGRAMS if isinstance(found := find(name), Missing)]
+    reasons = _missing()
     for item in items:
         if item.get_closest_marker("controlplane") is None:
             continue
         if item.get_closest_marker("timeout") is None:
             chaos = item.get_closest_marker("chaos") is not None
             item.add_marker(pytest.mark.timeout(CHAOS_SECONDS if chaos else CONTROLPLANE_SECONDS))
-        if reasons and os.environ.get(REQUIRED, "") in ("", "0"):
+        if reasons and not _is_required():
             item.add_marker(pytest.mark.skip(reason="; ".join(reasons)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests on a control plane were skipped, and what to install."""
+    skipped = _skipped_controlplane(terminalreporter)
+    if skipped:
+        terminalreporter.section("control plane")
+        terminalreporter.line(f"{skipped} tests on a control plane were skipped.")
+        for reason in _missing():
+            terminalreporter.line(f"  {reason}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run where tests on a control plane are required and were skipped."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if _is_required() and reporter is not None and _skipped_controlplane(reporter):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show the control plane's logs with a test that failed on it."""
+    report = yield
+    planes = [value for value in getattr(item, "funcargs", {}).values() if isinstance(value, Plane)]
+    if report.failed:
+        report.sections += [("control plane", plane.log_tails()) for plane in planes]
+    return report
+
+
+def _missing() -> list[str]:
+    found = [find(name) for name in PROGRAMS]
+    return [lacking.reason for lacking in found if isinstance(lacking, Missing)]
+
+
+def _is_required() -> bool:
+    return os.environ.get(REQUIRED, "") not in ("", "0")
+
+
+def _skipped_controlplane(reporter: pytest.TerminalReporter) -> int:
+    skipped = reporter.stats.get("skipped", [])
+    return sum(1 for report in skipped if "controlplane" in report.keywords)
 
 
 @pytest.fixture(scope="session")
