@@ -9,12 +9,13 @@ from enforcer.plan.values import Draft, Obstacle, Subject, Tools
 from lictor.audit import canonical
 from lictor.errors import InputError
 from lictor.jsontypes import Json, JsonObject
-from lictor.model.difference import Difference, differences, revert
+from lictor.model.difference import Difference, DifferenceKind, differences, revert
 from lictor.model.document import Document
 from lictor.model.names import BoundPolicyId, Digest
 from lictor.model.patch import (
     PatchOperation,
     apply_patch,
+    is_same,
     make_patch,
     operations_to_json,
     tokens,
@@ -38,6 +39,9 @@ _NEVER: Final = (
 _LOW_RISK: Final = ("/metadata/labels", "/metadata/annotations")
 
 _DATA_BEARING: Final = frozenset({"persistentvolumeclaims", "persistentvolumes"})
+
+_ALIGNED_PIECES: Final = 64
+"""Each piece costs a copy of the object; a plan has a few."""
 
 _GROUP_DEPTH: Final = 2
 """`/spec/template`, `/metadata/labels`: what a person would call one part of an object."""
@@ -65,7 +69,7 @@ def make_plan(subject: Subject, tools: Tools) -> Draft:
     progress = _Progress(tree=subject.live.tree)
     for step in (_revert, _mutate, _scale):
         progress.obstacle = step(subject, tools, progress) or progress.obstacle
-    patch = make_patch(subject.live.tree, progress.tree)
+    patch = _aligned_patch(subject.live.tree, progress.tree)
     if patch:
         plan = _patch_plan(subject, tools, progress=progress, patch=patch)
     else:
@@ -115,11 +119,7 @@ def _revert(subject: Subject, tools: Tools, progress: _Progress) -> Obstacle | N
         return None
     if subject.baseline is None:
         return subject.obstacle
-    found = [
-        one
-        for one in differences(subject.baseline.tree, progress.tree)
-        if not _below(one.path, _NEVER)
-    ]
+    found = differences(subject.baseline.tree, progress.tree, ignored=_NEVER)
     ours = [one for one in found if not _below(one.path, subject.ignored)]
     still = _judge(tools, progress, revert(progress.tree, ours))
     fixed = tuple(one for one in wanted if one.id not in still)
@@ -197,6 +197,23 @@ def _scale(subject: Subject, tools: Tools, progress: _Progress) -> Obstacle | No
         }
         obstacle = _accept(subject, tools, progress, tree=tree, fixed=(one,)) or obstacle
     return obstacle
+
+
+def _aligned_patch(live: JsonObject, target: JsonObject) -> tuple[PatchOperation, ...]:
+    """Make the patch piece by piece, so that it names what changes and nothing that only moves.
+
+    A patch by places would rewrite every container behind one that was put in.
+    """
+    pieces = differences(target, live)
+    if len(pieces) > _ALIGNED_PIECES:
+        return make_patch(live, target)
+    operations: list[PatchOperation] = []
+    tree = live
+    for piece in sorted(pieces, key=lambda one: one.kind is DifferenceKind.REORDERED):
+        step = revert(tree, (piece,))
+        operations.extend(make_patch(tree, step))
+        tree = step
+    return tuple(operations) if is_same(tree, target) else make_patch(live, target)
 
 
 def _patch_plan(
