@@ -1,6 +1,7 @@
 """A raw client of the API server for tests, so that what they observe is not our own client."""
 
 import asyncio
+import io
 import json
 from collections.abc import Mapping
 from ssl import SSLContext
@@ -70,7 +71,7 @@ class ApiClient:
         async with self._session.request(
             method,
             self._url + path,
-            data=data,
+            data=None if data is None else io.BytesIO(data),
             params=dict(query or {}),
             headers={"Content-Type": content_type, "Accept": JSON_TYPE},
             timeout=aiohttp.ClientTimeout(total=timeout_seconds),

@@ -23,6 +23,7 @@ from testkit.client import ApiClient
 from testkit.pki import Authority, KeyPair, write_signing_keys
 from testkit.ports import LOOPBACK, lease_port, release_port
 from testkit.process import Child, StartError
+from testkit.proxy import HttpProxy
 
 ADMIN: Final = "admin"
 ADMINS: Final = ("system:masters",)
@@ -168,14 +169,26 @@ class Plane:
         """Return a TLS context that trusts this plane and shows this user's certificate."""
         return self.authority.client_context(self.credentials(user, groups))
 
+    def proxy(self) -> HttpProxy:
+        """Return a proxy in front of the API server for clients with a bearer token; run it."""
+        serving = self.authority.server_context(self._serving)
+        return HttpProxy(self.url, trust=self.authority.client_context(), serving=serving)
+
     def kubeconfig(self, user: str = ADMIN, groups: Sequence[str] = ADMINS) -> Path:
         """Write a kubeconfig of this user and these groups and return its path."""
         pair = self.credentials(user, groups)
         identity = {"client-certificate": str(pair.certificate), "client-key": str(pair.key)}
         return self._write_kubeconfig(pair.certificate.stem, user=identity)
 
-    def kubeconfig_for_service_account(self, namespace: str, name: str) -> Path:
+    def kubeconfig_for_service_account(
+        self, namespace: str, name: str, *, server: str = ""
+    ) -> Path:
         """Write a kubeconfig whose `tokenFile` holds a token of this ServiceAccount.
+
+        Args:
+            namespace: of the ServiceAccount, which must exist.
+            name: of the ServiceAccount.
+            server: the address to use instead of the API server's, e.g. that of a proxy.
 
         Raises:
             StartError: the API server gave no token.
@@ -184,7 +197,8 @@ class Plane:
         token_file = self.directory / f"{stem}.token"
         token_file.touch(mode=0o600)
         token_file.write_text(self.issue_token(namespace, name))
-        return self._write_kubeconfig(stem, user={"tokenFile": str(token_file)})
+        stem += "-by-proxy" if server else ""
+        return self._write_kubeconfig(stem, user={"tokenFile": str(token_file)}, server=server)
 
     def issue_token(self, namespace: str, service_account: str) -> str:
         """Return a bearer token of this ServiceAccount, which must exist.
@@ -289,9 +303,9 @@ class Plane:
         )
         return _status(connection, "/healthz")
 
-    def _write_kubeconfig(self, stem: str, *, user: dict[str, str]) -> Path:
+    def _write_kubeconfig(self, stem: str, *, user: dict[str, str], server: str = "") -> Path:
         # JSON is YAML: every reader of a kubeconfig takes it.
-        cluster = {"server": self.url, "certificate-authority": str(self.ca_file)}
+        cluster = {"server": server or self.url, "certificate-authority": str(self.ca_file)}
         document = {
             "apiVersion": "v1",
             "kind": "Config",

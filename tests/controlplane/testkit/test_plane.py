@@ -3,10 +3,12 @@
 import json
 import stat
 
+import aiohttp
 import pytest
 
 from testkit.client import MERGE_PATCH, ApiClient
 from testkit.plane import Plane, PlaneOptions
+from testkit.proxy import Point
 
 pytestmark = pytest.mark.controlplane
 
@@ -155,3 +157,25 @@ async def test_controller_manager_makes_pods_of_a_deployment() -> None:
                 pods = (await client.expect("GET", "/api/v1/namespaces/work/pods"))["items"]
             await client.expect("DELETE", "/api/v1/namespaces/work")
             await client.wait_for("/api/v1/namespaces/work", status=404)
+
+
+async def test_plane_proxy_stops_a_write_of_a_service_account(
+    plane: Plane, admin: ApiClient, namespace: str
+) -> None:
+    """A write that the proxy cuts after it was answered is in the cluster, and its client fails."""
+    rules = "/apis/rbac.authorization.k8s.io/v1"
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"}
+    subject = {"kind": "ServiceAccount", "name": "default", "namespace": namespace}
+    binding = {"metadata": {"name": "edit"}, "roleRef": role, "subjects": [subject]}
+    await admin.expect("POST", f"{rules}/namespaces/{namespace}/rolebindings", body=binding)
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    async with plane.proxy().running() as proxy:
+        token = await plane.token(namespace, "default")
+        async with ApiClient(proxy.url, plane.authority.client_context(), token=token) as client:
+            await client.wait_for(path)  # the API server learns of a binding by its own watch
+            proxy.traps.cut(lambda e: e.point is Point.RESPONSE and e.method == "POST")
+            with pytest.raises(aiohttp.ClientError):
+                await client.request("POST", path, body=CONFIG_MAP)
+            kept = await client.expect("GET", f"{path}/one")
+
+    assert kept["metadata"]["name"] == "one"
