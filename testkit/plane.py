@@ -1,7 +1,8 @@
 """A real control plane: etcd, kube-apiserver and, where asked, kube-controller-manager.
 
 Starting and stopping is synchronous, so that a fixture of any scope can do it without an event
-loop. There is no scheduler and no kubelet: a Pod object never runs.
+loop. There is no scheduler and no kubelet: a Pod object never runs. Without the controller manager
+nothing fills the aggregated ClusterRoles either: bind `cluster-admin`, not `edit`.
 """
 
 import atexit

@@ -6,8 +6,9 @@ import stat
 import aiohttp
 import pytest
 
+from testkit.arguments import PlaneOptions
 from testkit.client import MERGE_PATCH, ApiClient
-from testkit.plane import Plane, PlaneOptions
+from testkit.plane import Plane
 from testkit.proxy import Point
 
 pytestmark = pytest.mark.controlplane
@@ -164,9 +165,9 @@ async def test_plane_proxy_stops_a_write_of_a_service_account(
 ) -> None:
     """A write that the proxy cuts after it was answered is in the cluster, and its client fails."""
     rules = "/apis/rbac.authorization.k8s.io/v1"
-    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"}
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"}
     subject = {"kind": "ServiceAccount", "name": "default", "namespace": namespace}
-    binding = {"metadata": {"name": "edit"}, "roleRef": role, "subjects": [subject]}
+    binding = {"metadata": {"name": "all"}, "roleRef": role, "subjects": [subject]}
     await admin.expect("POST", f"{rules}/namespaces/{namespace}/rolebindings", body=binding)
     path = f"/api/v1/namespaces/{namespace}/configmaps"
     async with plane.proxy().running() as proxy:
