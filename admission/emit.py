@@ -152,7 +152,7 @@ class Emitter:
     def _violations(self, decision: Decision, *, sensitive: bool) -> tuple[ViolationSection, ...]:
         sections = [
             self._violation(verdict, violation, sensitive=sensitive)
-            for verdict in decision.of(Outcome.VIOLATED)
+            for verdict in decision.verdicts
             for violation in verdict.violations
         ]
         sections += [
@@ -183,6 +183,11 @@ class Emitter:
 _NOTHING: Final = Document(b"{}")
 
 
+def violated(decision: Decision) -> tuple[Verdict, ...]:
+    """Return the verdicts with a violation: one that ended in an error may have found some, too."""
+    return tuple(verdict for verdict in decision.verdicts if verdict.violations)
+
+
 def needs_record(request: Request, decision: Decision) -> bool:
     """Return whether a decision of this phase is recorded."""
     return request.phase is Phase.VALIDATE or bool(decision.patch) or not decision.allowed
@@ -205,7 +210,7 @@ def count(request: Request, decision: Decision, *, seconds: float) -> None:
         metrics.POLICY_ERRORS.labels(policy=verdict.bound.id, origin=Origin.ADMISSION.value).inc()
     if request.phase is Phase.MUTATE:
         return
-    for verdict in decision.of(Outcome.VIOLATED):
+    for verdict in violated(decision):
         metrics.VIOLATIONS.labels(
             policy=verdict.bound.id,
             severity=verdict.bound.policy.severity.value,
@@ -234,8 +239,6 @@ def _word(decision: Decision) -> str:
 def _mode(decision: Decision) -> str:
     """Return the strictest action that a violated policy asked for; `enforce` where none did."""
     order = list(AdmissionAction)
-    actions = [
-        verdict.bound.policy.enforcement.admission for verdict in decision.of(Outcome.VIOLATED)
-    ]
+    actions = [verdict.bound.policy.enforcement.admission for verdict in violated(decision)]
     strictest = min(actions, key=order.index, default=AdmissionAction.DENY)
     return _MODES[AdmissionAction.DENY if not decision.allowed else strictest]

@@ -163,7 +163,7 @@ def _annotations(request: Request, decision: Decision) -> dict[str, str]:
                 else _cut(_one_line(violation.message), length=_ANNOTATED_MESSAGE)
             ),
         }
-        for verdict in decision.of(Outcome.VIOLATED)
+        for verdict in decision.verdicts
         for violation in verdict.violations
     ]
     annotations = {"owner": decision.owner.name}

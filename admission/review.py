@@ -8,12 +8,11 @@ slow neighbour is given processes of its own.
 
 from dataclasses import dataclass
 
-from lictor.gather import gather
-
 from admission.emit import Emitter, Exchange, count, count_refusal, needs_record
 from admission.parse import Fault, MalformedReviewError, parse
 from admission.respond import Answer, refuse, render, seal
 from lictor.errors import AuditUnavailableError
+from lictor.gather import gather
 from lictor.model.audit_record import AuditRecord
 from lictor.model.names import RequestUid
 from lictor.model.request import Phase, Request
@@ -178,8 +177,8 @@ def _log_decision(request: Request, decision: Decision) -> None:
         decision="allow" if decision.allowed else "deny",
         policy=[
             verdict.bound.id
-            for outcome in (Outcome.VIOLATED, Outcome.ERROR)
-            for verdict in decision.of(outcome)
+            for verdict in decision.verdicts
+            if verdict.outcome in {Outcome.VIOLATED, Outcome.ERROR}
         ],
         gvk=f"{request.kind.api_version} {request.kind.kind}",
         namespace=request.namespace,
