@@ -31,7 +31,9 @@ def test_runbooks_say_what_to_look_at_and_what_to_do() -> None:
         path.name
         for path in RUNBOOKS.glob("*.md")
         if path.stem != "README"
-        and not re.search(r"^## Look\n\n```\n.+\n```\n\n## Do\n\n.+", path.read_text(), re.M | re.S)
+        and not re.search(
+            r"^## Look\n\n```\n.+\n```\n\n## Do\n\n.+", path.read_text(), re.MULTILINE | re.DOTALL
+        )
     ]
 
     assert bad == []
