@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-ENTRY: Final = re.compile(r"^([A-Za-z0-9._-]+)==([^ \\;]+)([^\\\n]*)", re.MULTILINE)
+ENTRY: Final = re.compile(r"^([A-Za-z0-9._-]+)==([^\s\\;]+)([^\\\n]*)", re.MULTILINE)
 
 
 def locked_versions(text: str) -> dict[str, str]:
@@ -40,20 +40,20 @@ def faults(
 ) -> Iterator[str]:
     """Yield what is wrong with a lock of these versions for these requirements."""
     waiting = list(roots)
-    reached: set[tuple[str, ...]] = set()
+    visited: set[tuple[str, ...]] = set()
     while waiting:
         requirement = waiting.pop()
         package = canonicalize_name(requirement.name)
-        version = versions.get(package)
         visit = (package, *sorted(requirement.extras))
+        version = versions.get(package)
         if version is None:
             yield f"{name} lacks {requirement}"
         elif not requirement.specifier.contains(version, prereleases=True):
             yield f"{name} holds {package} {version}; expected {requirement}"
-        elif visit not in reached:
-            reached.add(visit)
+        elif visit not in visited:
             waiting += _requirements_of(requirement)
-    unneeded = set(versions) - {visit[0] for visit in reached}
+        visited.add(visit)
+    unneeded = set(versions) - {visit[0] for visit in visited}
     yield from (f"{name} holds {package}, which nothing requires" for package in sorted(unneeded))
 
 
