@@ -16,7 +16,9 @@ PARENT = """
 import os, sys
 from pathlib import Path
 from testkit.process import Child
-child = Child([sys.executable, "-c", "import time; time.sleep(60)"], Path(sys.argv[1]))
+log = Path(sys.argv[1])
+program = "import time; print('up', flush=True); time.sleep(60)"
+child = Child([sys.executable, "-c", program], log, ready=lambda: "up" in log.read_text())
 child.start()
 print(child.pid, flush=True)
 os.kill(os.getpid(), 9)
