@@ -7,7 +7,7 @@ from typing import Any, Final
 import yaml
 
 BASE: Final = Path(__file__).resolve().parents[1] / "manifests" / "base"
-KUSTOMIZATION: Final = "kustomization.yaml"
+KUSTOMIZATIONS: Final = ("kustomization.yaml", "Kustomization")
 
 _UNDERSTOOD: Final = {"apiVersion", "kind", "resources", "configMapGenerator", "generatorOptions"}
 _CLUSTER_KINDS: Final = (
@@ -34,10 +34,11 @@ def objects(base: Path = BASE) -> list[dict[str, Any]]:
     Raises:
         ManifestError: the kustomization uses more than resources and files for ConfigMaps.
     """
-    kustomization = yaml.safe_load((base / KUSTOMIZATION).read_text())
+    file = next(base / name for name in KUSTOMIZATIONS if (base / name).is_file())
+    kustomization = yaml.safe_load(file.read_text())
     strange = sorted(set(kustomization) - _UNDERSTOOD)
     if strange:
-        raise ManifestError(f"{base / KUSTOMIZATION}: {', '.join(strange)} is not understood here")
+        raise ManifestError(f"{file}: {', '.join(strange)} is not understood here")
     found: list[dict[str, Any]] = []
     for entry in kustomization.get("resources", ()):
         path = (base / entry).resolve()
@@ -74,7 +75,7 @@ def _config_map(
     base: Path, generator: dict[str, Any], *, options: dict[str, Any]
 ) -> dict[str, Any]:
     if not options.get("disableNameSuffixHash"):
-        raise ManifestError(f"{base / KUSTOMIZATION}: a name with a hash is not understood here")
+        raise ManifestError(f"{base}: a name with a hash is not understood here")
     metadata = {"name": generator["name"], "namespace": generator["namespace"]}
     own = generator.get("options", {})
     labels = {**options.get("labels", {}), **own.get("labels", {})}

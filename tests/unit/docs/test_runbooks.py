@@ -27,13 +27,12 @@ def test_runbooks_cover_every_reason_and_alert_and_nothing_else() -> None:
 
 def test_runbooks_say_what_to_look_at_and_what_to_do() -> None:
     """Each page has the two parts, in this order, and a command."""
+    parts = re.compile(r"^## Look\n\n```\n.+\n```\n\n## Do\n\n.+", re.MULTILINE | re.DOTALL)
+
     bad = [
         path.name
         for path in RUNBOOKS.glob("*.md")
-        if path.stem != "README"
-        and not re.search(
-            r"^## Look\n\n```\n.+\n```\n\n## Do\n\n.+", path.read_text(), re.MULTILINE | re.DOTALL
-        )
+        if path.stem != "README" and not parts.search(path.read_text())
     ]
 
     assert bad == []
