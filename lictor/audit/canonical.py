@@ -15,7 +15,7 @@ from lictor.errors import InputError, TooDeepError
 from lictor.jsontypes import Json
 
 # A float token of compact JSON. A string can look like one too, which only costs the slow path.
-_FLOAT: Final = re.compile(rb"[:\[,]-?\d+[.eE][\d.eE+-]*[,\]}]")
+_FLOAT: Final = re.compile(rb"(?:\":|[\[,])-?\d+[.eE][\d.eE+-]*[,\]}]")
 
 
 def canonical(value: Json) -> bytes:

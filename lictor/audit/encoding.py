@@ -27,7 +27,7 @@ KEY: Final = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 """What a key of a record looks like; only keys of `detail` are not fixed by the schema."""
 
 # Integers of 16 digits and more may pass 2^53. A string can look like one, which costs time only.
-_SUSPECT: Final = re.compile(rb"[:\[,]-?(?:\d{16,}|\d+[.eE][\d.eE+-]*)[,\]}]")
+_SUSPECT: Final = re.compile(rb"(?:\":|[\[,])-?(?:\d{16,}|\d+[.eE][\d.eE+-]*)[,\]}]")
 
 _RECORDS: Final = msgspec.json.Decoder(AuditRecord)
 

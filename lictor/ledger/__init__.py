@@ -1,0 +1,1 @@
+"""The durable ledger: sequencer, store, keys, recovery and reading."""
