@@ -61,6 +61,9 @@ def open_reader(path: Path) -> sqlite3.Connection:
         connection.close()
         if path.with_name(path.name + "-wal").exists() or not path.exists():
             raise
+    except sqlite3.Error:
+        connection.close()
+        raise
     else:
         return connection
     # In a folder that cannot be written, SQLite cannot make the WAL index of a closed ledger.

@@ -1,0 +1,1 @@
+"""Embedded stores of what must survive a restart."""
