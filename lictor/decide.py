@@ -226,7 +226,7 @@ def _holds(policy: CompiledPolicy, inputs: _Inputs) -> bool:
     problem = ""
     for condition in policy.conditions:
         try:
-            if condition.program.run(inputs.activation) is not True:
+            if not condition.program.run_bool(inputs.activation):
                 return False
         except EvaluationError as err:
             problem = problem or f"matchConditions {condition.name}: {err}"
@@ -271,7 +271,7 @@ def _check(validation: CompiledValidation, name: str, inputs: _Inputs) -> Violat
     source, rule = validation.source, validation.rule
     match rule:
         case CompiledCel():
-            if rule.program.run(inputs.activation) is True:
+            if rule.program.run_bool(inputs.activation):
                 return None
             message, path = _message(source, rule, inputs), ""
         case CompiledSchema():
@@ -290,10 +290,9 @@ def _message(source: Validation, rule: CompiledCel, inputs: _Inputs) -> str:
     """Return what to say: messageExpression, else message, else the expression that failed."""
     if rule.message is not None:
         try:
-            text = rule.message.run(inputs.activation)
+            text = rule.message.run_string(inputs.activation).strip()
         except EvaluationError:
             text = ""
-        text = text.strip() if isinstance(text, str) else ""
         if text and "\n" not in text and len(text.encode()) <= MAX_MESSAGE_BYTES:
             return text
     if source.message:

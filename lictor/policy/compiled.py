@@ -1,6 +1,5 @@
 """Policies with their rules compiled, ready to be asked."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -15,7 +14,7 @@ from lictor.model.policy import (
     Mutation,
     NamedExpression,
     PatchMutation,
-    Policy,
+    SchemaRule,
     Validation,
 )
 from lictor.policy.faults import Faults
@@ -67,8 +66,8 @@ class CompiledPolicy:
     """All rules of one bound policy.
 
     Attributes:
-        reads_namespace: some expression names `namespaceObject`, so that the policy cannot be
-            evaluated without it. Wide in doubt: a text with that word counts too.
+        reads_namespace: some expression reads `namespaceObject`, so that the policy cannot be
+            evaluated without it.
     """
 
     bound: BoundPolicy
@@ -84,14 +83,15 @@ def compile_policy(
     """Compile every rule; None where one has a fault, which is added to `faults`."""
     known = len(faults.found)
     compiler = _Compiler(environment, bound.policy.variables, faults=faults)
+    if not compiler.check_variables():
+        return None
     policy = bound.policy
-    compiler.check_variables()
     conditions = [
-        (condition.name, compiler.condition(condition, number))
+        compiler.condition(condition, number)
         for number, condition in enumerate(policy.match_conditions)
     ]
     validations = [
-        (validation, compiler.validation(validation, number))
+        compiler.validation(validation, number)
         for number, validation in enumerate(policy.validations)
     ]
     mutations = [
@@ -101,14 +101,11 @@ def compile_policy(
         return None
     return CompiledPolicy(
         bound=bound,
-        conditions=tuple(
-            CompiledCondition(name=name, program=program) for name, program in conditions if program
-        ),
-        validations=tuple(
-            CompiledValidation(source=source, rule=rule) for source, rule in validations if rule
-        ),
+        conditions=tuple(filter(None, conditions)),
+        validations=tuple(filter(None, validations)),
+        # A static patch may be without operations, so it is not filtered by its truth.
         mutations=tuple(mutation for mutation in mutations if mutation is not None),
-        reads_namespace=any(_NAMESPACE in text for text in _expressions(policy)),
+        reads_namespace=any(_NAMESPACE in program.names for program in compiler.programs),
     )
 
 
@@ -125,26 +122,36 @@ class _Compiler:
         self._environment = environment
         self._variables = variables
         self._faults = faults
+        self.programs: list[CelProgram] = []
 
-    def check_variables(self) -> None:
-        """Compile each variable on the earlier ones, so that an unused one is checked too."""
-        for number, variable in enumerate(self._variables):
-            self._cel(
-                variable.expression,
-                f"spec.variables[{number}].expression",
-                result=CelResult.ANY,
-                variables=self._variables[:number],
-            )
+    def check_variables(self) -> bool:
+        """Return whether each variable compiles on the earlier ones, unused ones too."""
+        for number in range(len(self._variables)):
+            variables = self._variables[: number + 1]
+            field = f"spec.variables[{number}].expression"
+            if self._cel("true", field, result=CelResult.BOOL, variables=variables) is None:
+                return False
+        return True
 
-    def condition(self, condition: NamedExpression, number: int) -> CelProgram | None:
+    def condition(self, condition: NamedExpression, number: int) -> CompiledCondition | None:
         # As in the API server, match conditions come before the variables and do not know them.
         field = f"spec.matchConditions[{number}].expression"
-        return self._cel(condition.expression, field, result=CelResult.BOOL, variables=())
+        program = self._cel(condition.expression, field, result=CelResult.BOOL, variables=())
+        if program is None:
+            return None
+        return CompiledCondition(name=condition.name, program=program)
 
-    def validation(self, validation: Validation, number: int) -> CompiledRule | None:
+    def validation(self, validation: Validation, number: int) -> CompiledValidation | None:
         rule = validation.rule
-        if not isinstance(rule, CelRule):
-            return self._schema(rule.schema, rule.path, number)
+        if isinstance(rule, CelRule):
+            compiled: CompiledRule | None = self._rule(rule, number)
+        else:
+            compiled = self._schema(rule, number)
+        if compiled is None:
+            return None
+        return CompiledValidation(source=validation, rule=compiled)
+
+    def _rule(self, rule: CelRule, number: int) -> CompiledCel | None:
         field = f"spec.validations[{number}].cel"
         program = self._cel(
             rule.expression,
@@ -160,7 +167,9 @@ class _Compiler:
                 result=CelResult.STRING,
                 variables=self._variables,
             )
-        return program and CompiledCel(program=program, message=message)
+        if program is None:
+            return None
+        return CompiledCel(program=program, message=message)
 
     def mutation(self, mutation: Mutation, number: int) -> CompiledMutation | None:
         match mutation:
@@ -174,11 +183,9 @@ class _Compiler:
                     variables=self._variables,
                 )
 
-    def _schema(
-        self, schema: Mapping[str, object], path: str, number: int
-    ) -> CompiledSchema | None:
+    def _schema(self, rule: SchemaRule, number: int) -> CompiledSchema | None:
         try:
-            return CompiledSchema(program=compile_schema(schema), path=path)
+            return CompiledSchema(program=compile_schema(rule.schema), path=rule.path)
         except CompileError as err:
             self._faults.add(f"spec.validations[{number}].jsonSchema.schema", str(err))
             return None
@@ -192,16 +199,9 @@ class _Compiler:
         variables: tuple[NamedExpression, ...],
     ) -> CelProgram | None:
         try:
-            return self._environment.compile(expression, result=result, variables=variables)
+            program = self._environment.compile(expression, result=result, variables=variables)
         except CompileError as err:
             self._faults.add(field, str(err))
             return None
-
-
-def _expressions(policy: Policy) -> list[str]:
-    found = [item.expression for item in (*policy.match_conditions, *policy.variables)]
-    for validation in policy.validations:
-        if isinstance(validation.rule, CelRule):
-            found += [validation.rule.expression, validation.rule.message_expression]
-    found += [item.expression for item in policy.mutations if isinstance(item, CelMutation)]
-    return found
+        self.programs.append(program)
+        return program

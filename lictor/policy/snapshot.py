@@ -136,13 +136,11 @@ def _snapshot(
 
 
 def _digest(policies: Iterable[BoundPolicy], ownership: Ownership) -> Digest:
-    owners: Json = {
-        "labels": list(ownership.label_keys),
-        "registry": sorted(ownership.registry),
-    }
-    return digest(
-        canonical({"policies": [_enforced(bound) for bound in policies], "owners": owners})
-    )
+    policies_form: list[Json] = [_enforced(bound) for bound in policies]
+    labels: list[Json] = list(ownership.label_keys)
+    registry: list[Json] = list(sorted(ownership.registry))
+    owners: Json = {"labels": labels, "registry": registry}
+    return digest(canonical({"policies": policies_form, "owners": owners}))
 
 
 def _enforced(bound: BoundPolicy) -> Json:
