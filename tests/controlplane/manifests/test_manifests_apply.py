@@ -77,7 +77,7 @@ def test_manifests_reader_agrees_with_kustomize() -> None:
     if isinstance(kubectl, Missing):
         pytest.skip(kubectl.reason)
 
-    out = subprocess.run(  # noqa: S603 (a binary that testkit found)
+    out = subprocess.run(
         [kubectl, "kustomize", str(BASE)], capture_output=True, text=True, check=True, timeout=60
     ).stdout
 

@@ -170,7 +170,7 @@ def test_main_without_a_cluster_does_not_import_the_client(words: list[str]) -> 
         "print('\\n' + json.dumps([code, sorted({n.partition('.')[0] for n in sys.modules})]))"
     )
 
-    out = subprocess.run(  # noqa: S603 (this interpreter)
+    out = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=10
     ).stdout
 
