@@ -1,0 +1,175 @@
+"""Episodes of drift: one an object, from the first sight of a violation to its end."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from lictor.audit import canonical, digest
+from lictor.jsontypes import Json, JsonObject
+from lictor.model.names import BoundPolicyId, Digest, Uid
+from lictor.model.verdict import Verdict
+from lictor.ports.state_store import StateKind, StateStore
+
+ESCALATION_SECONDS: Final = 600.0
+"""Long enough to be no hot loop, short enough that a mended cluster is found again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Episode:
+    """What is remembered of an object in violation.
+
+    Attributes:
+        fingerprint: of what is violated, under which revision of the law.
+        since: when each violated policy was first seen violated; Unix seconds.
+        reads: how many reads in a row have shown this fingerprint.
+        drift: `wseq` of its record; None until that is durable.
+        attempts: intents so far.
+        held: the reason that was recorded last; "" where none was.
+        escalated_until: Unix seconds until when nothing is tried.
+    """
+
+    fingerprint: str
+    since: dict[BoundPolicyId, float] = field(default_factory=dict)
+    reads: int = 1
+    drift: int | None = None
+    attempts: int = 0
+    held: str = ""
+    escalated_until: float = 0.0
+
+    @property
+    def began(self) -> float:
+        """When the oldest violation was first seen."""
+        return min(self.since.values(), default=0.0)
+
+
+class Episodes:
+    """Keeps episodes through restarts, so that no drift is reported twice."""
+
+    def __init__(self, states: StateStore) -> None:
+        self._states = states
+        self._open: dict[Uid, Episode] = {}
+
+    def load(self) -> None:
+        """Read what was kept; the reads in a row begin anew.
+
+        Raises:
+            StoreError: the store could not be read.
+        """
+        for key, state in self._states.items(StateKind.EPISODE):
+            self._open[Uid(key)] = _from_state(state)
+
+    def observe(
+        self, uid: Uid, verdicts: Sequence[Verdict], *, policy_set: Digest, now: float
+    ) -> Episode:
+        """Note that an object is in violation; returns its episode, a new one where need be.
+
+        A policy that stays violated keeps the time at which that began, even when others come
+        and go: settling cannot be put off by adding violations.
+
+        Raises:
+            StoreError: the store could not be written.
+        """
+        fingerprint = fingerprint_of(verdicts, policy_set)
+        known = self._open.get(uid)
+        ids = [verdict.bound.id for verdict in verdicts]
+        earlier = known.since if known is not None else {}
+        since = {one: earlier.get(one, now) for one in ids}
+        if known is not None and known.fingerprint == fingerprint:
+            self._open[uid] = replace(known, reads=known.reads + 1)
+            return self._open[uid]
+        reads = known.reads + 1 if known is not None and set(ids) <= set(earlier) else 1
+        return self._keep(uid, Episode(fingerprint=fingerprint, since=since, reads=reads))
+
+    def recorded(self, uid: Uid, drift: int) -> Episode:
+        """Note that the drift is on record.
+
+        Raises:
+            StoreError: the store could not be written.
+        """
+        return self._keep(uid, replace(self._open[uid], drift=drift))
+
+    def tried(self, uid: Uid) -> Episode:
+        """Note one more attempt; kept in memory, since the intent itself is on record."""
+        self._open[uid] = replace(self._open[uid], attempts=self._open[uid].attempts + 1)
+        return self._open[uid]
+
+    def hold(self, uid: Uid, reason: str) -> bool:
+        """Note what holds it; returns whether that is news.
+
+        Raises:
+            StoreError: the store could not be written.
+        """
+        if self._open[uid].held == reason:
+            return False
+        self._keep(uid, replace(self._open[uid], held=reason))
+        return True
+
+    def escalate(self, uid: Uid, *, now: float) -> None:
+        """Try nothing for ten minutes: the API server has refused for good.
+
+        Raises:
+            StoreError: the store could not be written.
+        """
+        self._keep(uid, replace(self._open[uid], escalated_until=now + ESCALATION_SECONDS))
+
+    def close(self, uid: Uid) -> Episode | None:
+        """End the episode: the object complies, or is gone.
+
+        Raises:
+            StoreError: the store could not be written.
+        """
+        episode = self._open.pop(uid, None)
+        if episode is not None:
+            self._states.write(StateKind.EPISODE, uid, None)
+        return episode
+
+    def prune(self, alive: Iterable[Uid]) -> None:
+        """End the episodes of objects that went unseen.
+
+        Raises:
+            StoreError: the store could not be written.
+        """
+        for uid in self._open.keys() - set(alive):
+            self.close(uid)
+
+    def _keep(self, uid: Uid, episode: Episode) -> Episode:
+        self._states.write(StateKind.EPISODE, uid, _to_state(episode))
+        self._open[uid] = episode
+        return episode
+
+
+def fingerprint_of(verdicts: Sequence[Verdict], policy_set: Digest) -> str:
+    """Return what tells one drift from another: law, policies, rules and places; no message."""
+    parts: list[Json] = [
+        [verdict.bound.id, violation.rule, violation.field_path]
+        for verdict in verdicts
+        for violation in verdict.violations
+    ]
+    return digest(canonical([policy_set, *parts]))
+
+
+def _to_state(episode: Episode) -> JsonObject:
+    return {
+        "fingerprint": episode.fingerprint,
+        "since": {key: round(at * 1000) for key, at in episode.since.items()},
+        "drift": episode.drift,
+        "held": episode.held,
+        "escalatedUntil": round(episode.escalated_until * 1000),
+    }
+
+
+def _from_state(state: JsonObject) -> Episode:
+    since, drift = state.get("since"), state.get("drift")
+    until = state.get("escalatedUntil")
+    return Episode(
+        fingerprint=str(state.get("fingerprint", "")),
+        since={
+            BoundPolicyId(key): at / 1000
+            for key, at in (since if isinstance(since, dict) else {}).items()
+            if isinstance(at, int)
+        },
+        reads=0,
+        drift=drift if isinstance(drift, int) else None,
+        held=str(state.get("held", "")),
+        escalated_until=until / 1000 if isinstance(until, int) else 0.0,
+    )
