@@ -21,10 +21,10 @@ KEYS: Final = frozenset(
         "policy", "decision", "digest", "policies", "rule", "severity", "owner",
         # what was done
         "action", "attempt", "code", "count", "gate", "plan", "reason", "result", "seconds",
-        "stage",
+        "stage", "text",
         # the process
-        "error", "host", "identity", "lease", "limit", "path", "port", "signal", "task", "url",
-        "version", "writer",
+        "error", "host", "identity", "lease", "limit", "lost", "origin", "path", "port", "signal",
+        "task", "url", "version", "waiting", "writer",
     }
 )  # fmt: skip
 """Every key that a line may have."""

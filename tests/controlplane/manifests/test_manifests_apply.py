@@ -172,7 +172,7 @@ NEEDED = [
     (GATE, "create", _MUTATING),
     (GATE, "get update delete", f"{_MUTATING}/lictor"),
     (GATE, "create", "secrets@lictor-system"),
-    (GATE, "get update", "secrets/lictor-gate-tls@lictor-system"),
+    (GATE, "get update delete", "secrets/lictor-gate-tls@lictor-system"),
     (GATE, "create", "leases.coordination.k8s.io@lictor-system"),
     (GATE, "get update", "leases.coordination.k8s.io/lictor-gate@lictor-system"),
     (ENFORCER, "get list watch patch", "deployments.apps@shop"),
@@ -192,7 +192,7 @@ NEEDED = [
 FORBIDDEN = [
     (GATE, "get list watch", "secrets@shop"),
     (GATE, "get update list watch", "secrets/other@lictor-system"),
-    (GATE, "list watch patch delete", "secrets/lictor-gate-tls@lictor-system"),
+    (GATE, "list watch patch", "secrets/lictor-gate-tls@lictor-system"),
     (GATE, "list watch deletecollection", _WEBHOOKS),
     (GATE, "get update patch delete", f"{_WEBHOOKS}/other"),
     (GATE, "get update", "leases.coordination.k8s.io/kube-controller-manager@kube-system"),

@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from enforcer.gates.values import Reason
+from enforcer.plan.values import Obstacle
 
 ROOT = Path(__file__).resolve().parents[3]
 RUNBOOKS = ROOT / "docs" / "runbooks"
@@ -22,7 +23,7 @@ def test_runbooks_cover_every_reason_and_alert_and_nothing_else() -> None:
 
     pages = {path.stem for path in RUNBOOKS.glob("*.md")} - {"README"}
 
-    assert pages == {reason.value for reason in Reason} | alerts
+    assert pages == {code.value for code in (*Reason, *Obstacle)} | alerts
 
 
 def test_runbooks_say_what_to_look_at_and_what_to_do() -> None:
