@@ -116,7 +116,8 @@ def _measured(python: Path, options: Sequence[str]) -> int:
 
     code = run("coverage", "run", "-m", "pytest", *options)
     run("coverage", "combine", "--quiet")
-    return code or run("coverage", "report", "--skip-covered", "--skip-empty")
+    report = run("coverage", "report", "--skip-covered", "--skip-empty")
+    return code or report
 
 
 def _programs(python: Path, names: Sequence[str]) -> bool:
