@@ -1,0 +1,70 @@
+"""Writes governed objects, each exactly as it was read."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+from typing_extensions import override
+
+from lictor.errors import ConflictError
+from lictor.kube.client import JSON, KubeClient
+from lictor.kube.paths import object_path
+from lictor.model.document import Document
+from lictor.model.names import ObjectRef, ResourceVersion
+from lictor.model.patch import PatchOp, PatchOperation, operations_to_json
+from lictor.ports.object_writer import ObjectWriter
+
+FIELD_MANAGER: Final = "lictor-enforcer"
+JSON_PATCH: Final = "application/json-patch+json"
+_DRY_RUN: Final = {"dryRun": "All"}
+
+
+class ApiObjectWriter(ObjectWriter):
+    """JSON Patch and DELETE with preconditions."""
+
+    def __init__(self, client: KubeClient) -> None:
+        self._client = client
+
+    @override
+    async def patch(
+        self,
+        target: ObjectRef,
+        *,
+        resource_version: ResourceVersion,
+        operations: Sequence[PatchOperation],
+        dry_run: bool,
+    ) -> Document:
+        # Replacing the version makes the API server compare it (409); a `test` answers 422.
+        guard = PatchOperation(
+            op=PatchOp.REPLACE, path="/metadata/resourceVersion", value=resource_version
+        )
+        query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
+        answer = await self._client.request(
+            "PATCH",
+            object_path(target.key),
+            query=query | (_DRY_RUN if dry_run else {}),
+            body=msgspec.json.encode(operations_to_json((guard, *operations))),
+            content_type=JSON_PATCH,
+        )
+        written = Document(answer)
+        if written.uid != target.uid:
+            raise ConflictError(f"{target.key} has another uid", code=409, reason="Conflict")
+        return written
+
+    @override
+    async def delete(
+        self, target: ObjectRef, *, resource_version: ResourceVersion, dry_run: bool
+    ) -> None:
+        options = {
+            "apiVersion": "v1",
+            "kind": "DeleteOptions",
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": target.uid, "resourceVersion": resource_version},
+        }
+        await self._client.request(
+            "DELETE",
+            object_path(target.key),
+            query=_DRY_RUN if dry_run else {},
+            body=msgspec.json.encode(options),
+            content_type=JSON,
+        )
