@@ -89,8 +89,14 @@ def _range(prefix: str) -> dict[str, Any]:
 
 
 def audit_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the `audit.k8s.io/v1` events of a log; a last line that is cut short is left out."""
+    """Yield the `audit.k8s.io/v1` events of a log.
+
+    A line that a killed API server left cut short, also where its successor went on writing
+    behind it, is no event.
+    """
     with path.open("rb") as lines:
         for line in lines:
-            if line.endswith(b"\n"):
+            try:
                 yield json.loads(line)
+            except ValueError:
+                continue
