@@ -20,7 +20,7 @@ from typing import Final, NoReturn, TypeAlias, assert_never
 from cel_expr_python import cel
 
 from lictor.engines.cel_library import new_environment
-from lictor.engines.cel_rewrite import GLOBALS, Rewritten, Scope, rewrite
+from lictor.engines.cel_rewrite import GLOBALS, Rewritten, Scope, as_written, rewrite
 from lictor.engines.cel_values import from_json, longest_list, to_json
 from lictor.errors import BudgetExceededError, CompileError, EvaluationError, InputError
 from lictor.jsontypes import Json
@@ -133,27 +133,38 @@ class CelProgram:
 
     def run_bool(self, activation: CelActivation) -> bool:
         """Evaluate an expression that was compiled as BOOL; raises what `run` does."""
-        value = self._evaluate(activation)
+        value = self._scalar(activation)
         if not isinstance(value, bool):
             raise EvaluationError(f"the result is a {type(value).__name__}; expected a bool")
         return value
 
     def run_string(self, activation: CelActivation) -> str:
         """Evaluate an expression that was compiled as STRING; raises what `run` does."""
-        value = self._evaluate(activation)
+        value = self._scalar(activation)
         if not isinstance(value, str):
             raise EvaluationError(f"the result is a {type(value).__name__}; expected a string")
         return value
 
     def run_patch(self, activation: CelActivation) -> tuple[PatchOperation, ...]:
         """Evaluate an expression that was compiled as PATCH; raises what `run` does."""
-        value = to_json(self._evaluate(activation))
+        found = self._evaluate(activation)
+        if found.type() == cel.Type.ERROR:
+            self._fail(str(found.plain_value()), None)
+        value = to_json(found)
         try:
             return operations_from_json(value)
         except InputError as err:
             raise EvaluationError(f"the result is no JSON patch: {err}") from err
 
-    def _evaluate(self, activation: CelActivation) -> object:
+    def _scalar(self, activation: CelActivation) -> object:
+        value = self._evaluate(activation)
+        plain: object = value.plain_value()
+        # Asking for the type takes as long as a third of a small evaluation.
+        if plain is not True and plain is not False and value.type() == cel.Type.ERROR:
+            self._fail(str(plain), None)
+        return plain
+
+    def _evaluate(self, activation: CelActivation) -> cel.Value:
         activation.require(self.names)
         if self._quadratic and activation.longest(self.names) > MAX_QUADRATIC:
             raise BudgetExceededError(
@@ -161,19 +172,12 @@ class CelProgram:
                 f"at most {MAX_QUADRATIC} where sortBy or sets are used"
             )
         try:
-            value = activation.evaluate(self._program)
-            plain: object = value.plain_value()
+            return activation.evaluate(self._program)
         except RuntimeError as err:
             self._fail(str(err), err)
-        except (TypeError, SystemError) as err:
-            # The bindings cannot convert an optional, alone or in a list.
-            raise EvaluationError("the result holds an optional; end it with orValue()") from err
-        if plain is not True and plain is not False and value.type() == cel.Type.ERROR:
-            self._fail(str(plain), None)
-        return plain
 
     def _fail(self, message: str, cause: RuntimeError | None) -> NoReturn:
-        text = _CODE.sub("", message)
+        text = as_written(_CODE.sub("", message))
         if text.startswith(("Iteration budget exceeded", "budget:")):
             raise BudgetExceededError(text.removeprefix("budget: ")) from cause
         raise EvaluationError(_redacted(text, source=self._source)) from cause
@@ -321,4 +325,4 @@ def _explained(message: str, source: Rewritten) -> str:
         f"{source.where(int(line), int(column))}: {text.removesuffix(_CONTAINER)}"
         for line, column, text in _FAULT.findall(message)[:3]
     ]
-    return "; ".join(dict.fromkeys(faults)) or _CODE.sub("", message)
+    return as_written("; ".join(dict.fromkeys(faults)) or _CODE.sub("", message))

@@ -29,7 +29,7 @@ GLOBALS: Final = ("object", "oldObject", "request", "namespaceObject")
 
 _RESERVED: Final = frozenset({*GLOBALS, "params", "variables", "authorizer"})
 _PRIVATE: Final = "lictor_"
-_BOUNDED: Final = {"range": "lictor_range", "split": "lictor_split"}
+_WRITTEN: Final = {"lictor_range": "lists.range", "lictor_split": "split"}
 _PATCH_FIELDS: Final = ("op", "path", "from", "value")
 _MACROS: Final = frozenset(
     {"all", "exists", "exists_one", "existsOne", "map", "filter", "transformList", "transformMap"}
@@ -37,6 +37,13 @@ _MACROS: Final = frozenset(
 )
 # A chain of names binds as tightly as a pair of parentheses, and costs the parser one level less.
 _CHAIN: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+
+
+def as_written(message: str) -> str:
+    """Put back the names of functions that were renamed."""
+    for name, written in _WRITTEN.items():
+        message = message.replace(name, written)
+    return message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +135,7 @@ class _Rewriter:
         while position < len(self._tokens):
             position = self._step(position)
         self._gap(len(self._source))
+        self._origins.append((self._length, len(self._source)))
 
     def _step(self, at: int) -> int:
         """Rewrite what begins at token `at`; return the token to go on with."""
@@ -216,7 +224,7 @@ class _Rewriter:
         if self._is_call(at):
             self._refuse_hiding(at)
             if self._tokens[at].text == "split":
-                return self._replace(at, _BOUNDED["split"])
+                return self._replace(at, "lictor_split")
         return self._keep(at)
 
     def _refuse_hiding(self, at: int) -> None:
@@ -242,7 +250,7 @@ class _Rewriter:
             return self._replace(at, "dyn({", count=2)
         if text == "lists" and self._text(at + 1) == "." and self._text(at + 2) == "range":
             self._calls.add("range")
-            return self._replace(at, _BOUNDED["range"], count=3)
+            return self._replace(at, "lictor_range", count=3)
         if text == "has" and self._text(at + 2) == "variables" and self._text(at + 5) == ")":
             self._variable(at + 2, has=True)
             return self._replace(at, "true", count=6)
