@@ -120,6 +120,9 @@ def open_log(path: Path, *, signer: Signer) -> Iterator[LogStore]:
 
 def _open(path: Path) -> sqlite3.Connection:
     is_new = not path.exists()
+    if is_new:
+        # Names and groups of users stand in it: for us alone. The WAL takes the same mode.
+        path.touch(mode=0o600)
     connection = open_writer(path)
     if is_new:
         # The file's name must survive a power failure as well as what is in it.

@@ -66,10 +66,12 @@ class _Database:
         self._path = path
         self._lock = threading.Lock()
         try:
+            if not path.exists():
+                path.touch(mode=0o600)  # objects stand in it: for us alone
             self._connection = sqlite3.connect(
                 path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
-        except sqlite3.Error as err:
+        except (sqlite3.Error, OSError) as err:
             raise StoreError(f"{path}: {err}") from err
         try:
             self._prepare()
