@@ -35,15 +35,17 @@ async def uninstall(
     """Take the lease, remove both configurations, then the Secret.
 
     The order is what matters: nothing may point at a gate that is gone, and a gate that still runs
-    must not put back what was removed. `settle_seconds` is how long a leader that has just lost
-    its lease may go on writing.
+    must not put back what was removed. `settle_seconds` is how long a leader may take to learn
+    that it has lost its lease; what it has put back until then is removed again.
 
     Raises:
         ApiError: the API server refused or could not answer.
     """
-    if await seize(leases, lease, clock=clock):
-        await asyncio.sleep(settle_seconds)
+    seized = await seize(leases, lease, clock=clock)
     await registrar.remove()
+    if seized:
+        await asyncio.sleep(settle_seconds)
+        await registrar.remove()
     _LOG.info("registration.removed", name=registrar.settings.name)
     await registrar.writer.remove(secret)
     _LOG.info("certificate.removed", namespace=secret.namespace, name=secret.name)

@@ -30,21 +30,23 @@ class Upkeep:
         *,
         context: ssl.SSLContext,
         leads: Callable[[], bool],
+        wake: asyncio.Event,
     ) -> None:
-        """Take what keeps each part; no registrar where webhooks are registered by other means.
+        """Take what keeps each part.
 
-        `leads` says whether this process is the one that writes.
+        Args:
+            keeper: of the Secret.
+            registrar: None where webhooks are registered by other means.
+            context: of the server.
+            leads: says whether this process is the one that writes.
+            wake: set when that has changed, so that the next pass begins at once.
         """
         self._keeper = keeper
         self._registrar = registrar
         self._context = context
         self._leads = leads
         self._served = ""
-        self._wake = asyncio.Event()
-
-    def wake(self) -> None:
-        """Let the next pass begin now: whoever leads has changed."""
-        self._wake.set()
+        self._wake = wake
 
     async def first(self) -> None:
         """Wait until there is a certificate, and serve it.
