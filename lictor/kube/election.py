@@ -146,7 +146,7 @@ class Elector:
         return True
 
     def _may_take(self, spec: JsonObject) -> bool:
-        """Judge expiry by how long the record has stood unchanged here: clock skew cannot matter."""
+        """Judge expiry by how long the record stood unchanged here: clock skew cannot matter."""
         if spec != self._observed:
             self._observed, self._observed_at = spec, self._clock.monotonic()
         holder = spec.get("holderIdentity")

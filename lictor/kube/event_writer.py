@@ -33,7 +33,7 @@ class ApiEventWriter(EventWriter):
         body = {
             "apiVersion": EVENTS.api_version,
             "kind": "Event",
-            "metadata": {"generateName": f"{key.name[:200]}.", "namespace": namespace},
+            "metadata": {"generateName": f"{key.name[:200]}-", "namespace": namespace},
             "eventTime": self._clock.now()
             .isoformat(timespec="microseconds")
             .replace("+00:00", "Z"),
