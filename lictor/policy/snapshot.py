@@ -61,7 +61,9 @@ def load(
     faults: list[Fault] = []
     parsed = _parse(files, faults)
     faults.extend(_doubled(parsed))
-    faults.extend(unknown_names(overrides, (item.policy.name for item in parsed)))
+    if not faults:
+        # A policy that could not be read is not unknown.
+        faults.extend(unknown_names(overrides, (item.policy.name for item in parsed)))
     if len(parsed) > MAX_POLICIES:
         what = f"{len(parsed)} policies; expected at most {MAX_POLICIES}"
         faults.append(Fault(file=parsed[-1].policy.source.name, what=what))
@@ -138,7 +140,7 @@ def _snapshot(
 def _digest(policies: Iterable[BoundPolicy], ownership: Ownership) -> Digest:
     policies_form: list[Json] = [_enforced(bound) for bound in policies]
     labels: list[Json] = list(ownership.label_keys)
-    registry: list[Json] = list(sorted(ownership.registry))
+    registry: list[Json] = [*sorted(ownership.registry)]
     owners: Json = {"labels": labels, "registry": registry}
     return digest(canonical({"policies": policies_form, "owners": owners}))
 
