@@ -179,12 +179,18 @@ def obtain(name: str, progress: Progress) -> Path | Missing:
 
 
 def _build_or_explain(recipe: Recipe, progress: Progress) -> Path | Missing:
-    try:
-        go = find_go(recipe.go_version) or install_go(progress)
-    except ToolchainError as err:
-        needed = ".".join(map(str, recipe.go_version))
-        return _explain(recipe, f"no Go {needed} on PATH, and {err}")
+    go = _toolchain(recipe.go_version, progress)
+    if isinstance(go, Missing):
+        return _explain(recipe, go.reason)
     return _build(recipe, go, progress=progress)
+
+
+@functools.lru_cache(maxsize=16)  # five programs need one attempt, not five
+def _toolchain(needed: tuple[int, ...], progress: Progress) -> Path | Missing:
+    try:
+        return find_go(needed) or install_go(progress)
+    except ToolchainError as err:
+        return Missing(f"no Go {'.'.join(map(str, needed))} on PATH, and {err}")
 
 
 def _build(recipe: Recipe, go: Path, *, progress: Progress) -> Path | Missing:
@@ -209,7 +215,7 @@ def _build(recipe: Recipe, go: Path, *, progress: Progress) -> Path | Missing:
 
 
 def _explain(recipe: Recipe, reason: str) -> Missing:
-    text = f"{recipe.name} {recipe.version}: {reason}; {INSTALL}"
+    text = f"{recipe.name} {recipe.version}: {reason}"
     write_atomically(recipe.excuse, text)
     return Missing(text)
 
@@ -247,6 +253,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             progress.say(f"missing: {found.reason}")
         else:
             progress.say(f"{name}: {found}")
+    if lacking:
+        progress.say(f"to get what is missing: {INSTALL}")
     return EXIT_MISSING if lacking else 0
 
 

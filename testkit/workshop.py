@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
-from testkit.binaries import INSTALL
 from testkit.cache import cache_folder, key_of
 from testkit.environment import (
     ROOT,
@@ -34,7 +33,7 @@ def up(_arguments: Sequence[str]) -> int:
     progress = Progress()
     python = ensure_environment(progress)
     if not _programs(python, UP_PROGRAMS):
-        progress.say(f"`make up` needs {' and '.join(UP_PROGRAMS)}: {INSTALL}")
+        progress.say(f"`make up` needs {' and '.join(UP_PROGRAMS)}")
         return EXIT_UNAVAILABLE
     return _become(python, "testkit.tour")
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
 
-from testkit.binaries import Missing, find
+from testkit.binaries import INSTALL, Missing, find
 from testkit.client import ApiClient
 from testkit.plane import Plane
 
@@ -18,15 +18,16 @@ REQUIRED = "LICTOR_REQUIRE_CONTROLPLANE"
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give tests on a real control plane their time, or the reason why they are skipped."""
-    reasons = _missing()
+    missing = _missing()
     for item in items:
         if item.get_closest_marker("controlplane") is None:
             continue
         if item.get_closest_marker("timeout") is None:
             chaos = item.get_closest_marker("chaos") is not None
             item.add_marker(pytest.mark.timeout(CHAOS_SECONDS if chaos else CONTROLPLANE_SECONDS))
-        if reasons and not _is_required():
-            item.add_marker(pytest.mark.skip(reason="; ".join(reasons)))
+        if missing and not _is_required():
+            more = f" (and {len(missing) - 1} more)" if missing[1:] else ""
+            item.add_marker(pytest.mark.skip(reason=missing[0] + more))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -37,6 +38,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.line(f"{skipped} tests on a control plane were skipped.")
         for reason in _missing():
             terminalreporter.line(f"  {reason}")
+        terminalreporter.line(f"To run them: {INSTALL}.")
 
 
 @pytest.hookimpl(trylast=True)

@@ -59,6 +59,7 @@ def test_controlplane_tests_are_skipped_with_their_reason(tmp_path: Path) -> Non
     assert answer.returncode == 0
     assert "1 tests on a control plane were skipped" in answer.stdout
     assert "kube-apiserver v1.36.3 is not built" in answer.stdout
+    assert "To run them: install Go 1.26 or newer" in answer.stdout
     assert "1 passed, 1 skipped" in answer.stdout.splitlines()[-1]
 
 
