@@ -94,22 +94,22 @@ class Watch:
         governed: Sequence[ObjectCache],
         surroundings: Sequence[ObjectCache] = (),
         *,
-        enqueue: Callable[[ObjectKey], None],
         clock: Clock,
     ) -> None:
         self._governed: Mapping[Gvr, ObjectCache] = {one.resource: one for one in governed}
         self._around: Mapping[Gvr, ObjectCache] = {
             one.resource: one for one in (*governed, *surroundings)
         }
-        self._enqueue = enqueue
+        self._enqueue: Callable[[ObjectKey], None] = _nobody
         self._clock = clock
         self._writes: dict[ObjectKey, _Write] = {}
         self._targets: dict[ObjectKey, tuple[str, str, str, str]] = {}
         self._stale_namespaces: set[str] = set()
         self._stale_all = False
 
-    def start(self) -> None:
-        """Follow all caches; call once."""
+    def start(self, enqueue: Callable[[ObjectKey], None]) -> None:
+        """Follow all caches and hand every key that is to be looked at to `enqueue`; call once."""
+        self._enqueue = enqueue
         for cache in self._governed.values():
             cache.subscribe(self._changed)
         if NAMESPACES in self._around:
@@ -248,6 +248,10 @@ class Watch:
         else:
             self._targets[key] = target
         self._stale_namespaces.add(key.namespace)
+
+
+def _nobody(_key: ObjectKey) -> None:
+    """Takes keys before there is a queue."""
 
 
 def _target(document: Document, namespace: str) -> tuple[str, str, str, str] | None:

@@ -3,8 +3,6 @@
 from dataclasses import replace
 from typing import Final
 
-import structlog
-
 from enforcer.evaluate import Assessment
 from enforcer.gates import Hold, Reason
 from enforcer.loop.parts import Limits, Stages
@@ -17,8 +15,9 @@ from lictor.model.names import ObjectKey, ObjectRef, Uid
 from lictor.model.owner import Owner
 from lictor.model.policy import Existing
 from lictor.telemetry import metrics
+from lictor.telemetry.logs import logger
 
-_LOG: Final = structlog.get_logger("lictor.enforcer")
+_LOG: Final = logger(__name__)
 
 _PLANNED: Final = frozenset({Existing.ENFORCE, Existing.DRY_RUN})
 
@@ -155,7 +154,7 @@ class Reconciler:
         _LOG.warning(
             "drift",
             uid=this.uid,
-            gvk=str(this.target.kind.kind),
+            gvk=this.target.kind.kind,
             namespace=key.namespace,
             name=key.name,
             policy=[verdict.bound.id for verdict in this.case.violated],

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
-import structlog
-
 from enforcer.act import Execution
 from enforcer.gates import GateInput, Hold, PolicyState, Reason, check, hold_of_policy
 from enforcer.loop.episodes import ESCALATION_SECONDS
@@ -23,8 +21,9 @@ from lictor.model.policy import ActionKind, BoundPolicy, Existing, Policy, Sever
 from lictor.model.verdict import Verdict
 from lictor.ports.event_writer import Notice
 from lictor.telemetry import metrics
+from lictor.telemetry.logs import logger
 
-_LOG: Final = structlog.get_logger("lictor.enforcer")
+_LOG: Final = logger(__name__)
 
 _REPLICAS: Final = "/spec/replicas"
 _STRICTNESS: Final = (Existing.OFF, Existing.INFORM, Existing.DRY_RUN, Existing.ENFORCE)
@@ -32,6 +31,7 @@ _UNPLANNED: Final = frozenset({Reason.MODE_OFF, Reason.MODE_INFORM})
 _TOLD: Final = frozenset({Reason.QUARANTINED, Reason.APPROVAL_NEEDED})
 _SENT: Final = frozenset({WriteResult.APPLIED, WriteResult.UNKNOWN})
 _OWED: Final = 1000
+_UNSYNCED_SECONDS: Final = 0.5
 
 
 def effective_mode(bound: BoundPolicy, limits: Limits) -> Existing:
@@ -83,6 +83,9 @@ class Repairer:
         free = [one for one in this.case.violated if hold_of_policy(states[one.bound.id]) is None]
         if not free and (early := _unplanned(list(states.values()))) is not None:
             return await self.held(this, hold=early)
+        if not self._stages.watch.synced():
+            # A pause or an owner that a cache does not show yet must not be overlooked.
+            return Next(result=Result.RETRY, after_seconds=_UNSYNCED_SECONDS)
         this = this.with_around(
             await self._stages.surroundings.around(this.assessment.document, this.target)
         )
@@ -115,7 +118,7 @@ class Repairer:
             policies = plan.policies if plan else [one.bound.id for one in this.case.violated]
             for policy in policies:
                 metrics.GATE_HOLDS.labels(gate=hold.reason, policy=policy).inc()
-            _log(this, "held", decision=hold.reason, text=hold.text)
+            _log(this, "held", decision=hold.reason, reason=hold.text)
         return Next(result=Result.HELD, after_seconds=hold.recheck_seconds, also=hold.delegate)
 
     def _by_strictest(self, verdicts: Sequence[Verdict]) -> list[Verdict]:
@@ -302,7 +305,7 @@ class Repairer:
         for policy in plan.policies:
             metrics.REMEDIATIONS.labels(action=plan.kind, result=ending.result, policy=policy).inc()
         await self._settle_accounts(this.case, plan, ending)
-        _log(this, "outcome", decision=ending.result, text=execution.text)
+        _log(this, "outcome", decision=ending.result, reason=execution.text)
         if verification.verified:
             stages.memory.episodes.close(this.uid)
             return Next(result=Result.REPAIRED)
@@ -347,7 +350,7 @@ def _names(policy: Policy, *, group: str, resource: str) -> bool:
     )
 
 
-def _log(this: Pass, event: str, *, decision: str, text: str = "") -> None:
+def _log(this: Pass, event: str, *, decision: str, reason: str = "") -> None:
     key = this.target.key
     _LOG.info(
         event,
@@ -357,5 +360,5 @@ def _log(this: Pass, event: str, *, decision: str, text: str = "") -> None:
         namespace=key.namespace,
         name=key.name,
         decision=decision,
-        text="" if is_sensitive(this.target.kind) else text,
+        reason="" if is_sensitive(this.target.kind) else reason,
     )

@@ -2,10 +2,8 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
-
-import structlog
 
 from enforcer.loop.parts import Limits, Stages
 from enforcer.loop.reconcile import Reconciler
@@ -17,11 +15,14 @@ from lictor.model.names import ObjectKey
 from lictor.model.plan import WriteResult
 from lictor.model.policy import BoundPolicy
 from lictor.telemetry import metrics
+from lictor.telemetry.logs import logger
 
-_LOG: Final = structlog.get_logger("lictor.enforcer")
+_LOG: Final = logger(__name__)
 
 _TICK_SECONDS: Final = 0.25
 """Gauges, changed surroundings and owed records: far below what anybody notices."""
+
+_RECOVERY_SECONDS: Final = 1.0
 
 _JITTER: Final = 0.1
 """Of the resync, as in controller-runtime."""
@@ -52,6 +53,10 @@ class Loop:
         policies: Sequence[BoundPolicy],
         pace: Pace,
     ) -> None:
+        led = stages.fence
+        # Nothing is written before it is known what another life of this process left open.
+        self._recovered = False
+        stages = replace(stages, fence=lambda: self._recovered and led())
         self._stages = stages
         self._queue = queue
         self._policies = policies
@@ -85,15 +90,19 @@ class Loop:
         self._reconciler.repairer.count_governed(self._policies)
         self._sweeps += 1
 
-    async def recover(self, recovery: Recovery) -> None:
-        """Resolve what a process that died had begun, before anything new is written.
-
-        Raises:
-            LictorError: it could not be resolved; nothing may be written.
-        """
-        for intent in recovery.find():
-            await self._resolve(intent)
-        recovery.finish()
+    async def lead(self, recovery: Recovery) -> None:
+        """Begin as the leader: resolve what a process that died had begun, then look at it all."""
+        while True:
+            try:
+                for intent in await asyncio.to_thread(recovery.find):
+                    await self._resolve(intent)
+                recovery.finish()
+                self._recovered = True
+                break
+            except LictorError as err:
+                _LOG.warning("recovery", error=str(err))
+                await asyncio.sleep(_RECOVERY_SECONDS)
+        self.sweep()
 
     async def _resolve(self, intent: OpenIntent) -> None:
         stages = self._stages
@@ -134,16 +143,16 @@ class Loop:
         except LictorError as err:
             _LOG.warning(
                 "retry",
-                gvk=key.resource.resource,
+                resource=key.resource.resource,
                 namespace=key.namespace,
                 name=key.name,
-                text=str(err),
+                error=str(err),
             )
             done = Next(result=Result.ERROR, retry=True)
         except Exception:  # noqa: BLE001 (the root of one item: it must not stop the others)
             _LOG.exception(
                 "reconcile-failed",
-                gvk=key.resource.resource,
+                resource=key.resource.resource,
                 namespace=key.namespace,
                 name=key.name,
             )
@@ -179,7 +188,7 @@ class Loop:
                     due = clock.monotonic() + self._interval()
                     self._resync()
             except LictorError as err:
-                _LOG.warning("housekeeping", text=str(err))
+                _LOG.warning("housekeeping", error=str(err))
 
     def _resync(self) -> None:
         # What no pass has met since the last sweep is not there any more.

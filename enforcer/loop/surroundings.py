@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from enforcer.gates import Pause, Scaling, is_paused, pause_of, paused_until
 from enforcer.watch import Watch
-from lictor.errors import InputError
+from lictor.errors import ForbiddenError, InputError, ObjectNotFoundError
 from lictor.jsontypes import Json, JsonObject
 from lictor.model.document import Document, OwnerReference
 from lictor.model.names import Gvk, Gvr, ObjectKey, ObjectRef, PolicyName
@@ -21,11 +21,11 @@ _MAX_CLIMB: Final = 8
 class Kinds(Protocol):
     """Knows which resource serves a kind."""
 
-    async def place_of(self, kind: Gvk) -> tuple[Gvr, bool] | None:
-        """Return the resource, and whether it is namespaced; None where nothing serves the kind.
+    async def resource_for(self, kind: Gvk) -> Gvr | None:
+        """Return the resource of a kind; None where it is not served.
 
         Raises:
-            ApiError: the API server refused or could not answer.
+            ApiError: the API server refused (404 where the group is not there) or can't answer.
         """
         ...
 
@@ -111,15 +111,29 @@ class Surroundings:
         self, reference: OwnerReference, namespace: str
     ) -> tuple[ObjectKey, Document] | None:
         group, _, version = reference.api_version.rpartition("/")
-        place = await self._kinds.place_of(Gvk(group, version, reference.kind))
-        if place is None:
+        try:
+            resource = await self._kinds.resource_for(Gvk(group, version, reference.kind))
+        except ObjectNotFoundError:
             return None
-        resource, namespaced = place
-        key = ObjectKey(resource, namespace if namespaced else "", reference.name)
+        if resource is None:
+            return None
+        # The owner of a namespaced object is in its namespace or in none.
+        for place in dict.fromkeys((namespace, "")):
+            key = ObjectKey(resource, place, reference.name)
+            owner = await self._read(key, reference.uid)
+            if owner is not None:
+                return key, owner
+        return None
+
+    async def _read(self, key: ObjectKey, uid: str) -> Document | None:
         owner = self._watch.latest(key)
-        if owner is None or owner.uid != reference.uid:
-            owner = await self._reader.get(key)
-        return (key, owner) if owner is not None and owner.uid == reference.uid else None
+        if owner is None or owner.uid != uid:
+            try:
+                owner = await self._reader.get(key)
+            except ForbiddenError:
+                # A kind that we may not read shields nothing, or any reference to one would.
+                return None
+        return owner if owner is not None and owner.uid == uid else None
 
     def _active(self) -> list[Pause]:
         fresh: dict[tuple[str, str], Pause | None] = {}

@@ -23,6 +23,11 @@ class OpenIntent:
     record: AuditRecord
 
     @property
+    def boot(self) -> str:
+        """The life of the process that wrote it."""
+        return self.record.src.boot if self.record.src is not None else ""
+
+    @property
     def key(self) -> ObjectKey:
         """The object that was to be written.
 
@@ -69,9 +74,11 @@ def open_intents(reader: RecordReader, *, start: int = 0) -> tuple[tuple[OpenInt
 class Recovery:
     """Remembers how far the log has been read, so that a start does not read all of it."""
 
-    def __init__(self, reader: RecordReader, states: StateStore) -> None:
+    def __init__(self, reader: RecordReader, states: StateStore, *, boot: str) -> None:
+        """Take the log, and the boot that is ours: its intents are still in our own hands."""
         self._reader = reader
         self._states = states
+        self._boot = boot
         self._end = 0
 
     def find(self) -> tuple[OpenIntent, ...]:
@@ -83,8 +90,10 @@ class Recovery:
         state = self._states.read(StateKind.RECOVERY, _STATE_KEY) or {}
         start = state.get("start")
         begin = start if isinstance(start, int) else 0
-        found, self._end = open_intents(self._reader, start=begin)
-        return found
+        found, end = open_intents(self._reader, start=begin)
+        ours = [intent for intent in found if intent.boot == self._boot]
+        self._end = min([end, *(intent.index for intent in ours)])
+        return tuple(intent for intent in found if intent.boot != self._boot)
 
     def finish(self) -> None:
         """Keep that everything up to the last look has its outcome.

@@ -70,9 +70,10 @@ class Ending:
 class Scribe:
     """Turns what happened into drafts and hands them to the sequencer."""
 
-    def __init__(self, sink: AuditSink, digester: Digester) -> None:
+    def __init__(self, sink: AuditSink, digester: Digester, *, engine: str = "") -> None:
         self._sink = sink
         self._digester = digester
+        self._engine = engine
 
     async def drift(self, case: Case, document: Document) -> int:
         """Record that an object violates policies; returns the `wseq`.
@@ -177,7 +178,7 @@ class Scribe:
         resource = key.resource
         return AuditRecord(
             type=record_type,
-            pol=PolicySection(set=case.policy_set, inputs=case.facts),
+            pol=PolicySection(set=case.policy_set, engine=self._engine, inputs=case.facts),
             owner=OwnerSection(name=case.owner.name, by=case.owner.found_by.value),
             obj=ObjectSection(
                 gvr=(resource.group, resource.version, resource.resource),
