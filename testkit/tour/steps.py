@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from lictor.ledger.backup import copy
 from lictor.ledger.reader import LedgerReader
 from lictor.model.audit_record import AuditRecord, RecordType
 from lictor.model.patch import PatchOperation, make_patch, resolve
+from lictor.system import SystemClock
 from testkit import workloads
 from testkit.client import ApiClient
 from testkit.tour.display import Display
@@ -80,7 +81,7 @@ class Tour:
         bad = await self._client.expect(
             "PATCH", path, body=workloads.going_bad(), content_type=STRATEGIC_MERGE
         )
-        written = datetime.now(UTC)
+        written = SystemClock().now()
         show.came_back(f"200 OK: it got in, as resourceVersion {_version(bad)}")
         outcome = await self._outcome(after=written)
         live = await self._client.expect("GET", path)
