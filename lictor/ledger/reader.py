@@ -15,7 +15,14 @@ from typing_extensions import override
 
 from lictor.audit import StoredCheckpoint, StoredLeaf, decode
 from lictor.errors import InputError, StoreError
-from lictor.ledger.schema import APPLICATION_ID, VERSION, open_reader
+from lictor.ledger.schema import (
+    APPLICATION_ID,
+    CHECKPOINTS,
+    LEAF_COUNT,
+    LEAVES,
+    VERSION,
+    open_reader,
+)
 from lictor.model.audit_record import AuditRecord, RecordType
 from lictor.ports.record_reader import RecordReader, StoredRecord
 
@@ -64,12 +71,8 @@ class LedgerReader(RecordReader):
         try:
             with closing(self._open()) as connection:
                 connection.execute("BEGIN")
-                rows = connection.execute(
-                    "SELECT size, note, frontier FROM checkpoint ORDER BY size"
-                ).fetchall()
-                (size,) = connection.execute(
-                    "SELECT coalesce(max(idx) + 1, 0) FROM leaf"
-                ).fetchone()
+                rows = connection.execute(f"{CHECKPOINTS} ORDER BY size").fetchall()
+                (size,) = connection.execute(LEAF_COUNT).fetchone()
         except sqlite3.Error as err:
             raise StoreError(f"{self._path}: {err}") from err
         return Snapshot(size, tuple(StoredCheckpoint(*row) for row in rows))
@@ -109,10 +112,7 @@ class LedgerReader(RecordReader):
 
 
 def _chunk(connection: sqlite3.Connection, start: int, stop: int) -> list[tuple[int, bytes, bytes]]:
-    return connection.execute(
-        "SELECT idx, data, hash FROM leaf WHERE idx >= ? AND idx < ? ORDER BY idx LIMIT ?",
-        (start, stop, _CHUNK),
-    ).fetchall()
+    return connection.execute(LEAVES, (start, stop, _CHUNK)).fetchall()
 
 
 def _decoded(data: bytes) -> AuditRecord | None:

@@ -23,7 +23,7 @@ from lictor.audit import (
 )
 from lictor.errors import InputError
 from lictor.ledger.errors import LedgerDamagedError, LedgerError
-from lictor.ledger.schema import APPLICATION_ID, TABLES, VERSION
+from lictor.ledger.schema import APPLICATION_ID, CHECKPOINTS, LEAF_COUNT, LEAVES, TABLES, VERSION
 from lictor.model.audit_record import RecordType
 
 RECENT: Final = 16
@@ -71,9 +71,7 @@ def recover(connection: sqlite3.Connection, path: Path, *, key: VerifierKey) -> 
         sqlite3.Error: it cannot be read.
     """
     _prepare(connection, path)
-    rows = connection.execute(
-        "SELECT size, note, frontier FROM checkpoint ORDER BY size DESC LIMIT ?", (RECENT + 1,)
-    ).fetchall()
+    rows = connection.execute(f"{CHECKPOINTS} ORDER BY size DESC LIMIT ?", (RECENT + 1,)).fetchall()
     size = _leaf_count(connection)
     if not rows:
         if size:
@@ -111,7 +109,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _leaf_count(connection: sqlite3.Connection) -> int:
-    (size,) = connection.execute("SELECT coalesce(max(idx) + 1, 0) FROM leaf").fetchone()
+    (size,) = connection.execute(LEAF_COUNT).fetchone()
     return int(size)
 
 
@@ -139,9 +137,7 @@ def _check_tail(
     connection: sqlite3.Connection, path: Path, *, base: Frontier, head: Checkpoint
 ) -> bytes:
     last = b""
-    rows = connection.execute(
-        "SELECT idx, data, hash FROM leaf WHERE idx >= ? ORDER BY idx", (base.size,)
-    )
+    rows = connection.execute(LEAVES, (base.size, head.size, -1))
     for index, data, stored in rows:
         computed = leaf_hash(data)
         if index != base.size or computed != stored:

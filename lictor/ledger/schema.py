@@ -27,6 +27,17 @@ CREATE TABLE checkpoint (
 );
 """
 
+# Who tampers may also have changed the types: bytes are read whatever they are said to be.
+LEAVES: Final = """
+SELECT CAST(idx AS INTEGER), coalesce(CAST(data AS BLOB), x''), coalesce(CAST(hash AS BLOB), x'')
+FROM leaf WHERE idx >= ? AND idx < ? ORDER BY idx LIMIT ?
+"""
+CHECKPOINTS: Final = """
+SELECT CAST(size AS INTEGER), coalesce(CAST(note AS BLOB), x''),
+coalesce(CAST(frontier AS BLOB), x'') FROM checkpoint
+"""
+LEAF_COUNT: Final = "SELECT CAST(coalesce(max(idx) + 1, 0) AS INTEGER) FROM leaf"
+
 
 def open_writer(path: Path) -> sqlite3.Connection:
     """Open the file for writing; each commit is on the disk when it returns.
