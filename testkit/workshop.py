@@ -45,7 +45,7 @@ def test(arguments: Sequence[str]) -> int:
     workers = min(os.cpu_count() or 1, WORKERS)
     options = ["-o", f"cache_dir={_tool_cache('pytest')}"]
     if workers > 1:
-        options += ["-n", str(workers), "--dist", "loadscope"]
+        options += ["-n", str(workers), "--dist", "loadscope", "--no-loadscope-reorder"]
     if os.environ.get("LICTOR_COVERAGE", "") not in ("", "0"):
         return _measured(python, [*options, *arguments])
     return _become(python, "pytest", *options, *arguments)
@@ -103,19 +103,20 @@ def _checks(python: Path) -> dict[str, list[str | Path]]:
 
 def _measured(python: Path, options: Sequence[str]) -> int:
     """Run pytest with coverage of every process that it starts, then report."""
-    data = _tool_cache("coverage")
-    shutil.rmtree(data, ignore_errors=True)
+    data = _tool_cache(f"coverage-{os.getpid()}")
     data.mkdir(parents=True)
     environment = _environment() | {"COVERAGE_FILE": str(data / "data")}
 
     def run(*argv: str) -> int:
-        return subprocess.run(
-            [python, "-m", *argv], cwd=ROOT, env=environment, check=False
-        ).returncode
+        command = [str(python), "-m", *argv]
+        return subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
 
-    code = run("coverage", "run", "-m", "pytest", *options)
-    run("coverage", "combine", "--quiet")
-    report = run("coverage", "report", "--skip-covered", "--skip-empty")
+    try:
+        code = run("coverage", "run", "-m", "pytest", *options)
+        run("coverage", "combine", "--quiet")
+        report = run("coverage", "report", "--skip-covered", "--skip-empty")
+    finally:
+        shutil.rmtree(data, ignore_errors=True)
     return code or report
 
 

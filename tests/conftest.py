@@ -4,11 +4,16 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Generator, Iterator
 
+import hypothesis
 import pytest
 
 from testkit.binaries import INSTALL, Missing, find
 from testkit.client import ApiClient
 from testkit.plane import Plane
+
+# How long a test may take is pytest-timeout's business: waiting for a busy core is no bug.
+hypothesis.settings.register_profile("lictor", deadline=None)
+hypothesis.settings.load_profile("lictor")
 
 CONTROLPLANE_SECONDS = 120
 CHAOS_SECONDS = 1200
@@ -19,6 +24,8 @@ REQUIRED = "LICTOR_REQUIRE_CONTROLPLANE"
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give tests on a real control plane their time, or the reason why they are skipped."""
     missing = _missing()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=_rank)
     for item in items:
         if item.get_closest_marker("controlplane") is None:
             continue
@@ -28,6 +35,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if missing and not _is_required():
             more = f" (and {len(missing) - 1} more)" if missing[1:] else ""
             item.add_marker(pytest.mark.skip(reason=missing[0] + more))
+
+
+def _rank(item: pytest.Item) -> int:
+    """Let the longest begin first, so that no worker is left alone with it at the end."""
+    if item.get_closest_marker("chaos") is not None:
+        return 0
+    return 1 if item.get_closest_marker("controlplane") is not None else 2
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from testkit.arguments import PlaneOptions
 from testkit.client import MERGE_PATCH, ApiClient
 from testkit.plane import Plane
+from testkit.process import StartError
 from testkit.proxy import Point
 
 pytestmark = pytest.mark.controlplane
@@ -180,3 +182,38 @@ async def test_plane_proxy_stops_a_write_of_a_service_account(
             kept = await client.expect("GET", f"{path}/one")
 
     assert kept["metadata"]["name"] == "one"
+
+
+def test_plane_launch_reports_the_log_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a program refuses to start, its own words are in the error, and all else is gone."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    with pytest.raises(StartError, match="unknown flag: --no-such-flag"):
+        Plane.launch(PlaneOptions(extra_apiserver=("--no-such-flag",)))
+
+    assert list(tmp_path.glob("lictor-plane-*")) == []
+    processes = [command_line(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
+    assert [command for command in processes if str(tmp_path).encode() in command] == []
+
+
+def test_plane_stop_ends_every_program() -> None:
+    """Afterwards no process and no file of the plane is left."""
+    plane = Plane.launch()
+    pids = [child.pid for child in plane.children]
+    assert all(Path(f"/proc/{pid}").exists() for pid in pids)
+
+    plane.stop()
+    plane.stop()
+
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+    assert not plane.directory.exists()
+
+
+def command_line(path: Path) -> bytes:
+    """Return the command line of a process; empty where it has ended meanwhile."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
