@@ -233,8 +233,10 @@ class Registrar:
 
     def _conditions(self) -> list[Json]:
         names = ", ".join(f"'{name}'" for name in self._never())
-        # Repeats the namespaceSelector, which relies on a label.
-        conditions = {"not-our-namespace": f"!(request.namespace in [{names}])", **_BOOTSTRAP}
+        # Repeats the namespaceSelector, which relies on a label. A cluster-scoped request has no
+        # `namespace` at all: without the guard the condition fails, and what fails open admits.
+        ours = f"!(has(request.namespace) && request.namespace in [{names}])"
+        conditions = {"not-our-namespace": ours, **_BOOTSTRAP}
         return [{"name": name, "expression": text} for name, text in conditions.items()]
 
 
