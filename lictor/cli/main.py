@@ -64,7 +64,6 @@ def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:
         description="Policy-gated admission and enforcement for Kubernetes: "
         "fail open without being open.",
         epilog=exits.EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"lictor {_version()}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

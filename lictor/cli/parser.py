@@ -16,8 +16,29 @@ if TYPE_CHECKING:
 Run: TypeAlias = Callable[[argparse.Namespace], int]
 
 
+class _Paragraphs(argparse.HelpFormatter):
+    """Wraps prose paragraph by paragraph, and leaves lists as they are."""
+
+    @override
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n\n".join(
+            part
+            if any(line.startswith(" ") for line in part.splitlines())
+            else super(_Paragraphs, self)._fill_text(part, width, indent)
+            for part in text.strip("\n").split("\n\n")
+        )
+
+
 class Parser(argparse.ArgumentParser):
-    """Exits with 3 on a wrong command line: 2 says that the configuration is wrong."""
+    """One look for all commands.
+
+    Exits with 3 on a wrong command line: 2 says that the configuration is wrong.
+    """
+
+    @override
+    def format_help(self) -> str:
+        self.formatter_class = _Paragraphs
+        return super().format_help()
 
     @override
     def error(self, message: str) -> NoReturn:

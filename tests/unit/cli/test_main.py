@@ -56,7 +56,7 @@ def test_main_help_reads_well(words: tuple[str, ...], capsys: pytest.CaptureFixt
     lines = capsys.readouterr().out.splitlines()
     assert code == 0
     assert lines[0].startswith(" ".join(("usage: lictor", *words)))
-    assert max(map(len, lines)) <= 100
+    assert max(map(len, lines)) <= 80
     bare = [
         line
         for line, below in zip(lines, [*lines[1:], ""], strict=True)
