@@ -28,7 +28,7 @@ from lictor.model.patch import (
 )
 from lictor.model.policy import AdmissionAction, CelRule, OnError, StatusReason, Validation
 from lictor.model.request import Origin, Phase, Request
-from lictor.model.review import request_variable
+from lictor.model.review import request_variable, without_nulls
 from lictor.model.verdict import Cause, Decision, Outcome, Verdict, Violation
 from lictor.ownership import resolve_owner
 from lictor.policy import (
@@ -304,11 +304,11 @@ def _message(source: Validation, rule: CompiledCel, inputs: _Inputs) -> str:
 def _schema_faults(rule: CompiledSchema, tree: Json) -> list[str]:
     """Say what the schema finds; nothing at the rule's path complies."""
     value = resolve(tree, rule.path)
-    if tree is None or value is MISSING:
+    if value is None or value is MISSING:
         return []
     return [
         f"{rule.path}{fault.path}: {fault.message}" if fault.path else fault.message
-        for fault in rule.program.run(value)[:_SHOWN_FAULTS]
+        for fault in rule.program.run(without_nulls(value))[:_SHOWN_FAULTS]
     ]
 
 

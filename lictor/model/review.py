@@ -105,3 +105,16 @@ def _user(user: UserInfo) -> JsonObject:
         "extra": extra,
     }
     return {name: value for name, value in fields.items() if value}
+
+
+def without_nulls(value: Json) -> Json:
+    """Return `value` without the members that are null; elements of lists stay.
+
+    Built-in kinds arrive with `creationTimestamp: null` when they are created and without it when
+    they are read back: a rule must judge both alike.
+    """
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
