@@ -133,6 +133,7 @@ class GapBook:
         self._gaps = Gaps(boot=boot)
         self._since = 0.0
         self._file: GapFile | None = None
+        self._inherited: Gaps | None = None
         self.totals: Counter[GapReason] = Counter()
 
     def count(self, reason: GapReason, wseq: int) -> None:
@@ -163,14 +164,19 @@ class GapBook:
             LedgerError: it cannot be made.
         """
         try:
-            self._file, found = GapFile.open(path)
+            self._file, self._inherited = GapFile.open(path)
         except OSError as err:
             raise LedgerError(f"{path}.gaps: {err.strerror}") from err
-        return found
+        return self._inherited
+
+    def drop_inherited(self) -> None:
+        """Free the file for our own gaps: what stood in it is recorded."""
+        self._inherited = None
+        self.save()
 
     def save(self) -> None:
         """Write what is not recorded yet to the file, as far as the disk allows it."""
-        if self._file is not None:
+        if self._file is not None and self._inherited is None:
             try:
                 self._file.save(self._gaps)
             except OSError as err:

@@ -245,7 +245,7 @@ class Sequencer(AuditSink):
             raise LedgerError(f"the first commit took more than {OPEN_SECONDS:.0f} s") from err
         if not all(durable):
             raise LedgerError(f"the first commit failed: {self._fault}")
-        self._gaps.save()
+        self._gaps.drop_inherited()
 
     async def end(self) -> None:
         """Make what was appended durable, say that the run ends, and let go of the log."""

@@ -163,7 +163,14 @@ async def test_copy_of_a_live_ledger_verifies(home: LedgerHome, tmp_path: Path) 
     assert snapshot.size == 52
     assert verify_log(leaves, snapshot.checkpoints, keys=[home.key]).is_intact
     assert target.stat().st_mode & 0o777 == 0o600
-    assert not list(tmp_path.glob("copy.db?*"))
+
+
+def test_copy_is_one_file(closed: LedgerHome, tmp_path: Path) -> None:
+    """Nothing beside the copy is needed to read it, also where the original has a WAL."""
+    backup.copy(closed.path, tmp_path / "copy.db")
+
+    assert LedgerReader(tmp_path / "copy.db").snapshot().size == 3
+    assert [path.name for path in tmp_path.glob("copy.db*")] == ["copy.db"]
 
 
 async def test_copy_overwrites_nothing(home: LedgerHome, tmp_path: Path) -> None:

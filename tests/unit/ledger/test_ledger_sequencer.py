@@ -244,6 +244,20 @@ async def test_next_run_records_the_gap_of_a_failed_one(home: LedgerHome) -> Non
     }
 
 
+async def test_gap_outlives_a_run_that_could_not_begin(home: LedgerHome) -> None:
+    """Where the next run cannot commit either, the one after it tells the gap."""
+    async with opened(home) as sequencer:
+        with broken(home):
+            await sequencer.append(DRAFT)
+    with broken(home), pytest.raises(LedgerError, match="the first commit failed"):
+        async with opened(home):
+            pass
+    async with opened(home):
+        pass
+
+    assert gaps(home) == [{"boot": sequencer.boot, "store": 1, "lost": 1, "first": 2, "last": 2}]
+
+
 async def test_open_ledger_excludes_a_second_writer(home: LedgerHome) -> None:
     """Of two writers one fails, and says why; afterwards the log is free."""
     async with opened(home) as sequencer:
