@@ -25,7 +25,7 @@ def leaves(ledger: Path) -> dict[str, str]:
     """Read a ledger without its own code: `<writer>/<boot>/<wseq>` to base64 of the leaf hash."""
     with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as database:
         found = {}
-        for (data,) in database.execute("SELECT bytes FROM leaf ORDER BY idx"):
+        for (data,) in database.execute("SELECT data FROM leaf ORDER BY idx"):
             source = json.loads(data)["src"]
             rec = f"{source['writer']}/{source['boot']}/{source['wseq']}"
             found[rec] = base64.b64encode(hashlib.sha256(b"\0" + data).digest()).decode()
@@ -130,7 +130,7 @@ def needless_writes(
 def orphaned_intents(ledger: Path) -> int:
     """Count the intents whose outcome another run of the program wrote, or nobody."""
     with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as database:
-        records = [json.loads(row[0]) for row in database.execute("SELECT bytes FROM leaf")]
+        records = [json.loads(row[0]) for row in database.execute("SELECT data FROM leaf")]
     boot_of = {
         (record["src"]["boot"], record["intent"])
         for record in records
@@ -148,7 +148,7 @@ def unrecorded_writes(
 ) -> list[str]:
     """Find objects that were written more often than intents to write them were recorded."""
     with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True)) as database:
-        records = [json.loads(row[0]) for row in database.execute("SELECT bytes FROM leaf")]
+        records = [json.loads(row[0]) for row in database.execute("SELECT data FROM leaf")]
     intents = Counter(
         (record["obj"].get("ns", ""), record["obj"]["name"])
         for record in records

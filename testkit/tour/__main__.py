@@ -58,8 +58,9 @@ async def _up(*, once: bool) -> int:
         finally:
             display.progress("stopping")
             codes = world.stop()
-    display.progress("stopped; no process is left" if any(codes) is False else f"exit {codes}")
-    return 0 if right else 1
+    clean = codes == (0, 0)
+    display.progress("stopped; no process is left" if clean else f"WRONG: exit codes {codes}")
+    return 0 if right and clean else 1
 
 
 async def _walk(world: World, display: Display) -> bool:

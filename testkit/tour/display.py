@@ -1,12 +1,13 @@
 """What the tour prints: numbered steps, what was done, what came back, and whether it is right."""
 
 import sys
+import textwrap
 import time
 from collections.abc import Iterable
 from typing import Final
 
 _INDENT: Final = "     "
-_WIDTH: Final = 110
+_WIDTH: Final = 120
 
 
 class Display:
@@ -44,8 +45,11 @@ class Display:
 
     def _lines(self, lead: str, lines: Iterable[str]) -> None:
         for line in lines:
-            cut = line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…"
-            print(f"{_INDENT}{lead}{cut}", flush=True)
+            head, tail = f"{_INDENT}{lead}", f"{_INDENT}{' ' * len(lead)}  "
+            wrapped = textwrap.wrap(
+                line, _WIDTH, initial_indent=head, subsequent_indent=tail, break_long_words=False
+            )
+            print("\n".join(wrapped or [head]), flush=True)
 
     def _elapsed(self) -> str:
         return f"[{time.monotonic() - self._start:6.1f}s]"

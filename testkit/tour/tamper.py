@@ -12,9 +12,9 @@ def flip_one_byte(ledger: Path) -> str:
     """
     with closing(sqlite3.connect(ledger)) as database, database:
         index, data = database.execute(
-            "SELECT idx, bytes FROM leaf ORDER BY idx DESC LIMIT 1"
+            "SELECT idx, data FROM leaf ORDER BY idx DESC LIMIT 1"
         ).fetchone()
         place = len(data) // 2
         changed = data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :]
-        database.execute("UPDATE leaf SET bytes = ? WHERE idx = ?", (changed, index))
+        database.execute("UPDATE leaf SET data = ? WHERE idx = ?", (changed, index))
     return f"flip one bit of byte {place} of leaf {index}"
