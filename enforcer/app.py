@@ -210,10 +210,11 @@ async def _work(base: _Base, stop: _Stop) -> None:
     async with _background() as start:
         for informer in informers:
             start(f"informer-{informer.resource.resource}", informer.run())
-        start("election", base.elector.run())
         start("ledger", _watch_ledger(base.ledger))
         for informer in informers:
             await informer.wait_synced()
+        # Who does not see everything yet does not stand for election.
+        start("election", base.elector.run())
         _LOG.info("enforcer.watching", count=len(governed), digest=base.law.digest)
         async with asyncio.TaskGroup() as work:
             running = work.create_task(loop.run(), name="loop")
