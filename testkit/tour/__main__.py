@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Final
 
@@ -51,7 +52,7 @@ async def _up(*, once: bool) -> int:
     with Plane.launch() as plane, tempfile.TemporaryDirectory(prefix="lictor-up-") as folder:
         world = World(plane, Path(folder), WorldOptions(enforce=ENFORCED))
         try:
-            right = await _walk(world, display)
+            right = await _unless(stop, _walk(world, display))
             if not once and not stop.is_set():
                 _explain(world, display, right=right)
                 await stop.wait()
@@ -61,6 +62,17 @@ async def _up(*, once: bool) -> int:
     clean = codes == (0, 0)
     display.progress("stopped; no process is left" if clean else f"WRONG: exit codes {codes}")
     return 0 if right and clean else 1
+
+
+async def _unless(stop: asyncio.Event, walk: Coroutine[None, None, bool]) -> bool:
+    """Walk, but no further than to a Ctrl-C."""
+    async with asyncio.TaskGroup() as group:
+        walking = group.create_task(walk, name="walk")
+        stopping = group.create_task(stop.wait(), name="stop")
+        await asyncio.wait((walking, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        walking.cancel()
+    return not walking.cancelled() and walking.result()
 
 
 async def _walk(world: World, display: Display) -> bool:

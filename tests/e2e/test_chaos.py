@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from lictor.model.names import Uid
 from lictor.stores.sqlite import open_stores
 from testkit import judge, workloads
 from testkit.arguments import PlaneOptions
@@ -104,16 +105,17 @@ async def quiet(world: World) -> None:
     """Wait until nothing that can be mended is left, or time is up: then the judge says what."""
     for _ in range(int(QUIET_SECONDS)):
         history = etcd_history(world.plane.etcd_url, f"/registry/deployments/{SHOP}/")
-        known = baselines(world)
+        known = baselines(world, history)
         if not judge.lasting_violations(history, workloads.is_good, baselines=known):
             return
         await asyncio.sleep(1.0)
 
 
-def baselines(world: World) -> set[str]:
+def baselines(world: World, history: list[Revision]) -> set[str]:
     """Return the uids of which the enforcer knows a good state."""
+    uids = {str(one.value["metadata"]["uid"]) for one in history if one.value is not None}
     with open_stores(world.state) as stores:
-        return {str(uid) for uid in stores.baselines.uids()}
+        return {uid for uid in uids if stores.baselines.get(Uid(uid)) is not None}
 
 
 def assert_enough_happened(stage: Stage, history: list[Revision]) -> None:
@@ -124,7 +126,7 @@ def assert_enough_happened(stage: Stage, history: list[Revision]) -> None:
     assert len({revision.key for revision in history}) >= OBJECTS
     assert stage.chaos.kills.total() >= KILLS, stage.chaos.kills
     assert drifted.total() >= 4 * PER_WINDOW, drifted.total()
-    assert len(baselines(stage.world)) >= OBJECTS * 9 // 10
+    assert len(baselines(stage.world, history)) >= OBJECTS * 9 // 10
 
 
 def assert_each_window_was_hit(stage: Stage, events: list[dict[str, object]]) -> None:
@@ -143,7 +145,7 @@ def assert_judged(world: World, history: list[Revision], events: list[dict[str, 
     user = f"system:serviceaccount:{NAMESPACE}:lictor-enforcer"
     writes = judge.writes_by(events, user, resource="deployments")
     gate_ledger = judge.leaves(world.ledger(GATE))
-    assert judge.lasting_violations(history, good, baselines=baselines(world)) == []
+    assert judge.lasting_violations(history, good, baselines=baselines(world, history)) == []
     assert judge.needless_writes(history, good, writes=writes) == []
     assert judge.lost_acknowledged(events, gate_ledger) == []
     assert judge.unrecorded_writes(writes, world.ledger(ENFORCER)) == []
