@@ -16,7 +16,7 @@ from lictor.jsontypes import Json, JsonObject
 from lictor.matching import labels_of, matches_selector, namespace_labels, namespace_to_read
 from lictor.model.document import Document
 from lictor.model.facts import Facts, Needs
-from lictor.model.names import Digest, Gvk
+from lictor.model.names import Digest
 from lictor.model.owner import Owner
 from lictor.model.patch import (
     MISSING,
@@ -45,7 +45,6 @@ MAX_MESSAGE_BYTES: Final = 5 * 1024
 
 _SHOWN_FAULTS: Final = 5
 _ERROR_LENGTH: Final = 512
-_NAMESPACE_KIND: Final = Gvk("", "v1", "Namespace")
 
 
 def decide(request: Request, snapshot: Snapshot, facts: Facts) -> Decision | Needs:
@@ -180,9 +179,9 @@ class _Inputs:
         )
 
     def _namespace_object(self) -> Json:
-        # The API server shows no namespace beside a Namespace, and leaves out what changes often.
+        # As in the API server: null in cluster scope and for Namespaces, without the bookkeeping.
         document = self.namespace.document
-        if document is None or self.request.kind == _NAMESPACE_KIND:
+        if document is None:
             return None
         tree = dict(document.tree)
         metadata = tree.get("metadata")

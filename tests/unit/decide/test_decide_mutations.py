@@ -90,7 +90,11 @@ def test_decide_undoes_a_policy_that_fails_half_way(on_error: str) -> None:
     broken = [{"jsonPatch": [add("/spec/x", 1)]}, {"jsonPatch": [{"op": "remove", "path": "/no"}]}]
     snapshot = law(
         policy("a", mutations=broken, enforcement={"onError": on_error}),  # type: ignore[arg-type]  # JSON
-        policy("b", mutations=[{"jsonPatch": [add("/spec/y", 1)]}]),
+        policy(
+            "b",
+            matchConditions=[{"name": "sees-no-x", "expression": "!has(object.spec.x)"}],
+            mutations=[{"jsonPatch": [add("/spec/y", 1)]}],
+        ),
     )
 
     decision = decided(completing(pod(spec={})), snapshot)
