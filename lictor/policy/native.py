@@ -37,7 +37,9 @@ KIND: Final = "Policy"
 MAX_MESSAGE_BYTES: Final = 5 * 1024
 """The API server's own limit for a message (KEP-3488)."""
 
-_LONGEST_SETTLE: Final = timedelta(hours=24)
+LONGEST_SETTLE: Final = timedelta(hours=24)
+"""Of `enforcement.settle`: what waits longer than a day is not enforced."""
+
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _CONDITION: Final = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_./]{0,61}[A-Za-z0-9])?")
@@ -233,7 +235,7 @@ def _enforcement(spec: Fields) -> Enforcement:
         failure_class=fields.text("class", default=default.failure_class),
         existing=fields.choice("existing", default.existing),
         action=fields.choice("action", default.action),
-        settle=fields.duration("settle", default=default.settle, longest=_LONGEST_SETTLE),
+        settle=fields.duration("settle", default=default.settle, longest=LONGEST_SETTLE),
         scale=_scale(fields),
     )
     if (found.action is ActionKind.SCALE) != (found.scale is not None):

@@ -7,7 +7,7 @@ from datetime import timedelta
 from lictor.model.policy import ActionKind, Enforcement, Existing, Policy
 from lictor.model.request import Operation
 from lictor.policy.faults import Fault, Faults, nearest
-from lictor.policy.native import ParsedPolicy
+from lictor.policy.native import LONGEST_SETTLE, ParsedPolicy
 
 _SETTINGS = "settings"
 
@@ -42,11 +42,11 @@ def override(policy: Policy, overrides: Overrides) -> Policy:
     )
 
 
-def unknown_names(overrides: Overrides, names: Iterable[str]) -> tuple[Fault, ...]:
-    """Return a fault for each override of a policy that does not exist."""
+def faults_of_settings(overrides: Overrides, names: Iterable[str]) -> tuple[Fault, ...]:
+    """Return a fault for each override of a policy that does not exist, or by a bad number."""
     known = set(names)
     given = (("existing", overrides.existing), ("settleSeconds", overrides.settle_seconds))
-    return tuple(
+    unknown = [
         Fault(
             file=_SETTINGS,
             field=f"policies.{key}.{name}",
@@ -55,7 +55,20 @@ def unknown_names(overrides: Overrides, names: Iterable[str]) -> tuple[Fault, ..
         )
         for key, values in given
         for name in sorted(set(values) - known)
-    )
+    ]
+    longest = LONGEST_SETTLE.total_seconds()
+    wrong = [
+        Fault(
+            file=_SETTINGS,
+            field=f"policies.settleSeconds.{name}",
+            what=f"it is {seconds}",
+            expected=f"0 to {longest:.0f}",
+        )
+        for name, seconds in sorted(overrides.settle_seconds.items())
+        # Written so that NaN is wrong too.
+        if not 0 <= seconds <= longest
+    ]
+    return (*unknown, *wrong)
 
 
 def check_enforcement(parsed: ParsedPolicy, overrides: Overrides, *, faults: Faults) -> None:

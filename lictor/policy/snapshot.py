@@ -15,7 +15,7 @@ from lictor.ownership import Ownership
 from lictor.policy.compiled import CompiledPolicy, compile_policy
 from lictor.policy.faults import Fault, Faults, PolicyLoadError
 from lictor.policy.native import ParsedPolicy, read_policy
-from lictor.policy.overrides import Overrides, check_enforcement, override, unknown_names
+from lictor.policy.overrides import Overrides, check_enforcement, override, faults_of_settings
 from lictor.policy.yamltree import YamlError, read_documents
 from lictor.ports.policy_source import PolicyFile
 
@@ -63,7 +63,7 @@ def load(
     faults.extend(_doubled(parsed))
     if not faults:
         # A policy that could not be read is not unknown.
-        faults.extend(unknown_names(overrides, (item.policy.name for item in parsed)))
+        faults.extend(faults_of_settings(overrides, (item.policy.name for item in parsed)))
     if len(parsed) > MAX_POLICIES:
         what = f"{len(parsed)} policies; expected at most {MAX_POLICIES}"
         faults.append(Fault(file=parsed[-1].policy.source.name, what=what))

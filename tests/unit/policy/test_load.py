@@ -547,6 +547,18 @@ def test_load_refuses_overrides_of_unknown_policies() -> None:
     ]
 
 
+@pytest.mark.parametrize("seconds", [-1, 86_401, float("nan"), float("inf")])
+def test_load_refuses_a_settle_that_is_no_time(seconds: float) -> None:
+    """A wait below zero, above a day, or of no length at all is a fault of the settings."""
+    found = faults_of(
+        policy("p", validations=GOOD), overrides=Overrides(settle_seconds={"p": seconds})
+    )
+
+    assert [(fault.field, fault.expected) for fault in found] == [
+        ("policies.settleSeconds.p", "0 to 86400")
+    ]
+
+
 @pytest.mark.parametrize(
     ("spec", "text"),
     [
