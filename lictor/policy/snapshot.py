@@ -15,7 +15,7 @@ from lictor.ownership import Ownership
 from lictor.policy.compiled import CompiledPolicy, compile_policy
 from lictor.policy.faults import Fault, Faults, PolicyLoadError
 from lictor.policy.native import ParsedPolicy, read_policy
-from lictor.policy.overrides import Overrides, check_enforcement, override, faults_of_settings
+from lictor.policy.overrides import Overrides, check_enforcement, faults_of_settings, override
 from lictor.policy.yamltree import YamlError, read_documents
 from lictor.ports.policy_source import PolicyFile
 
