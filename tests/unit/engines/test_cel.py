@@ -1,5 +1,8 @@
 """CEL behind the engine interface: what Kubernetes accepts, and each pitfall of the engine."""
 
+import gc
+import sys
+
 import pytest
 
 from lictor.engines.cel import (
@@ -499,6 +502,24 @@ def test_compile_checks_the_fields_of_jsonpatch(expression: str, message: str) -
     """A typing mistake in a field is found at load, as in Kubernetes."""
     with pytest.raises(CompileError, match=message):
         _ENVIRONMENT.compile(expression, result=CelResult.PATCH)
+
+
+def test_run_patch_loses_no_reference_to_none() -> None:
+    """A null in a result costs nothing: the binding's conversion would abort the process."""
+    program = _ENVIRONMENT.compile(
+        "[JSONPatch{op: 'add', path: '/a', value: [null, {'b': null}, params]}]",
+        result=CelResult.PATCH,
+        parameters="params_1",
+    )
+    activation = _activation(params_1={"c": None})
+    gc.collect()
+    before = sys.getrefcount(None)
+
+    for _ in range(500):
+        program.run_patch(activation)
+
+    assert program.run_patch(activation)[0].value == [None, {"b": None}, {"c": None}]
+    assert sys.getrefcount(None) > before - 250
 
 
 def test_environment_refuses_names_that_are_not_for_parameters() -> None:
