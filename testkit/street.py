@@ -2,7 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 from lictor.ledger.reader import LedgerReader
@@ -30,9 +31,17 @@ class Street:
         self.client = client
         self.namespace = namespace
 
-    async def make(self, name: str = "web", **options: Any) -> dict[str, Any]:  # noqa: ANN401 (as `deployment`)
-        """Create a good Deployment and wait until its baseline is kept."""
+    async def make(
+        self,
+        name: str = "web",
+        *,
+        owner: Mapping[str, Any] | None = None,
+        **options: Any,  # noqa: ANN401 (as `deployment`)
+    ) -> dict[str, Any]:
+        """Create a good Deployment, owned or not, and wait until its baseline is kept."""
         body = deployment(name, **options)
+        if owner is not None:
+            body["metadata"]["ownerReferences"] = [_reference(owner)]
         made = await self.client.expect("POST", collection(self.namespace), body=body)
         await self.until(lambda: self.has_baseline(made["metadata"]["uid"]))
         return dict(made)
@@ -95,6 +104,39 @@ class Street:
         path = f"/apis/autoscaling/v2/namespaces/{self.namespace}/horizontalpodautoscalers"
         await self.client.expect("POST", path, body=body)
         await self.settled()
+
+    async def budget(self, demand: Mapping[str, Any], *, selector: Mapping[str, str]) -> None:
+        """Make a disruption budget, with the status that a controller would give it."""
+        path = f"/apis/policy/v1/namespaces/{self.namespace}/poddisruptionbudgets"
+        body = {
+            "apiVersion": "policy/v1",
+            "kind": "PodDisruptionBudget",
+            "metadata": {"name": "budget"},
+            "spec": {"selector": {"matchLabels": dict(selector)}, **demand},
+        }
+        await self.client.expect("POST", path, body=body)
+        status = {"status": {"disruptionsAllowed": demand.get("maxUnavailable", 9)}}
+        await self.client.expect(
+            "PATCH", f"{path}/budget/status", body=status, content_type=MERGE_PATCH
+        )
+        await self.settled()
+
+    @asynccontextmanager
+    async def pause(self, *, seconds: int = 600, **scope: Sequence[str]) -> AsyncIterator[None]:
+        """Pause what the scope names, until the context ends."""
+        path = "/apis/lictor.dev/v1alpha1/pauses"
+        body = {
+            "apiVersion": "lictor.dev/v1alpha1",
+            "kind": "Pause",
+            "metadata": {"name": self.namespace},
+            "spec": {"durationSeconds": seconds, "reason": "a test of pauses", "scope": scope},
+        }
+        await self.client.expect("POST", path, body=body)
+        await self.settled()
+        try:
+            yield
+        finally:
+            await self.client.request("DELETE", f"{path}/{self.namespace}")
 
     async def settled(self) -> None:
         """Wait until the enforcer has nothing to do."""
@@ -182,3 +224,13 @@ class Street:
                 if found:
                     return found
                 await asyncio.sleep(_POLL_SECONDS)
+
+
+def _reference(owner: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "apiVersion": owner["apiVersion"],
+        "kind": owner["kind"],
+        "name": owner["metadata"]["name"],
+        "uid": owner["metadata"]["uid"],
+        "controller": True,
+    }
