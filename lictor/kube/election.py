@@ -11,7 +11,13 @@ from random import Random, SystemRandom
 from typing import Final
 
 from lictor.config.settings import LeaseSettings
-from lictor.errors import ApiError, ConflictError, LictorError
+from lictor.errors import (
+    ApiError,
+    ConflictError,
+    LictorError,
+    ObjectNotFoundError,
+    SettingsError,
+)
 from lictor.jsontypes import Json, JsonObject
 from lictor.model.document import Document
 from lictor.model.names import Gvr, ObjectKey
@@ -24,7 +30,10 @@ LEASES: Final = Gvr("coordination.k8s.io", "v1", "leases")
 JITTER: Final = 1.2
 """client-go's JitterFactor: a candidate waits retry x U(1, 1 + 1.2)."""
 
-_RELEASE_TRIES: Final = 3
+_RELEASE_SECONDS: Final = 5.0
+_LAST_CALL_SECONDS: Final = 1.0
+"""Shorter calls than this would fail for no other reason."""
+
 _LOG = logger(__name__)
 
 
@@ -56,7 +65,11 @@ class Elector:
             clock: expiry is judged by its monotonic time, not by remote timestamps.
             changed: called when this process begins or ceases to lead.
             random: spreads the candidates.
+
+        Raises:
+            SettingsError: the times of the Lease do not leave room for each other.
         """
+        _check(settings)
         self._writer = writer
         self._settings = settings
         self._key = ObjectKey(LEASES, namespace, settings.name)
@@ -69,6 +82,7 @@ class Elector:
         self._observed: JsonObject = {}
         self._observed_at = 0.0
         self._held: Document | None = None
+        self._written = False
 
     def is_leader(self) -> bool:
         """Return whether this process holds the Lease, as far as it knows."""
@@ -84,7 +98,7 @@ class Elector:
         await self._leading.wait()
 
     async def run(self) -> None:
-        """Acquire the Lease and renew it.
+        """Acquire the Lease and renew it; cancel it to stop, and `release` when all work has.
 
         Raises:
             LeaseLostError: it was lost. Another run would need other work to have stopped first.
@@ -100,48 +114,74 @@ class Elector:
 
     async def release(self) -> None:
         """Give the Lease up, once every writer has stopped, so that another need not wait."""
-        if self._held is None:
+        if not self._written:
             return
-        for _ in range(_RELEASE_TRIES):
-            try:
-                await self._give_up()
-            except ConflictError:
-                continue
-            except ApiError as err:
-                _LOG.warning("lease not released", lease=self._settings.name, error=str(err))
-            self._held = None
-            return
+        try:
+            async with asyncio.timeout(_RELEASE_SECONDS):
+                while not await self._given_up():
+                    pass  # a renewal that was still on its way came first: read again
+        except (ApiError, TimeoutError) as err:
+            _LOG.warning("lease.kept", lease=self._settings.name, error=str(err))
+        self._written = False
+        self._held = None
 
     async def _renew(self) -> None:
         while True:
-            await asyncio.sleep(self._settings.retry_seconds)
-            left = self._settings.renew_deadline_seconds - (self._clock.monotonic() - self._renewed)
-            # What is left bounds one stalled call, so that it can't outlast the deadline.
-            if left > 0 and await self._try(deadline=left):
-                continue
-            if self._clock.monotonic() - self._renewed >= self._settings.renew_deadline_seconds:
+            left = self._left()
+            await asyncio.sleep(min(self._settings.retry_seconds, max(left, 0.0)))
+            # A call that stalls must leave time for another one, on another connection.
+            left = self._left()
+            if left > 0:
+                await self._try(deadline=max(left / 2, min(left, _LAST_CALL_SECONDS)))
+            if self._left() <= 0:
                 raise LeaseLostError(
                     f"lease {self._key} was not renewed for "
                     f"{self._settings.renew_deadline_seconds:.0f} s"
                 )
 
+    def _left(self) -> float:
+        age = self._clock.monotonic() - self._renewed
+        return self._settings.renew_deadline_seconds - age
+
     async def _try(self, *, deadline: float) -> bool:
-        """Take or renew the Lease where that is allowed; every failure is a no."""
+        """Take or renew the Lease where that is allowed; a failure is a no.
+
+        Raises:
+            LeaseLostError: another candidate holds what this one held.
+        """
         began = self._clock.monotonic()
         try:
             async with asyncio.timeout(deadline):
-                taken = await self._take()
+                taken = await self._update_held() or await self._take()
         except (ApiError, TimeoutError) as err:
-            _LOG.warning("lease not written", lease=self._settings.name, error=str(err))
+            _LOG.warning(
+                "lease.unwritten", lease=self._settings.name, error=str(err) or type(err).__name__
+            )
             return False
         if taken:
             self._renewed = began
         return taken
 
+    async def _update_held(self) -> bool:
+        """Renew from the state of our last write, which saves the read."""
+        if self._held is None:
+            return False
+        held, self._held = self._held, None
+        try:
+            self._held = await self._writer.write(self._key, self._renewal(held))
+        except (ConflictError, ObjectNotFoundError):
+            return False
+        return True
+
     async def _take(self) -> bool:
         found = await self._writer.read(self._key)
         if found is not None and not self._may_take(_spec(found)):
+            if self.is_leader():
+                holder = _spec(found).get("holderIdentity")
+                raise LeaseLostError(f"lease {self._key} is held by {holder}")
             return False
+        # From here on it may be ours, also where the answer never comes.
+        self._written = True
         self._held = await self._writer.write(self._key, self._renewal(found))
         return True
 
@@ -170,12 +210,16 @@ class Elector:
         }
         return self._lease(found, spec)
 
-    async def _give_up(self) -> None:
+    async def _given_up(self) -> bool:
         found = await self._writer.read(self._key)
         if found is None or _spec(found).get("holderIdentity") != self._identity:
-            return
+            return True
         spec = dict(_spec(found)) | {"holderIdentity": "", "leaseDurationSeconds": 1}
-        await self._writer.write(self._key, self._lease(found, spec))
+        try:
+            await self._writer.write(self._key, self._lease(found, spec))
+        except ConflictError:
+            return False
+        return True
 
     def _lease(self, found: Document | None, spec: JsonObject) -> Document:
         metadata: Json = (
@@ -195,8 +239,19 @@ class Elector:
     def _set_leading(self, *, leading: bool) -> None:
         (self._leading.set if leading else self._leading.clear)()
         metrics.LEADER.labels(lease=self._settings.name).set(leading)
-        _LOG.info("leading" if leading else "not leading", lease=self._settings.name)
+        _LOG.info("lease.held" if leading else "lease.ended", lease=self._settings.name)
         self._changed()
+
+
+def _check(settings: LeaseSettings) -> None:
+    """Demand what client-go demands: each time leaves room for the next shorter one."""
+    lease, deadline = settings.duration_seconds, settings.renew_deadline_seconds
+    if not lease > deadline > JITTER * settings.retry_seconds > 0:
+        raise SettingsError(
+            f"lease: durationSeconds {lease:g}, renewDeadlineSeconds {deadline:g}, retrySeconds "
+            f"{settings.retry_seconds:g}: expected the first above the second, and the second "
+            f"above {JITTER} times the third"
+        )
 
 
 def _spec(lease: Document) -> JsonObject:

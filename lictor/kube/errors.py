@@ -11,13 +11,19 @@ from lictor.errors import (
     ConflictError,
     ExpiredError,
     ForbiddenError,
+    InputError,
     InvalidError,
     ObjectNotFoundError,
     ThrottledError,
     UnavailableError,
 )
+from lictor.model.document import Document
+
+SILENT: Final = "Silent"
+"""`ApiError.reason` where an open connection has brought nothing for too long."""
 
 _MESSAGE_CHARACTERS: Final = 1_000
+_MAX_RETRY_SECONDS: Final = 60.0
 _BY_CODE: Final[Mapping[int, type[ApiError]]] = {
     400: InvalidError,
     401: ForbiddenError,
@@ -32,12 +38,24 @@ _BY_CODE: Final[Mapping[int, type[ApiError]]] = {
 _SERVER_ERRORS: Final = 500
 
 
+class AnswerTooLargeError(ApiError):
+    """The answer exceeds our limit; a list can be asked for in smaller pages."""
+
+
 class Status(msgspec.Struct, frozen=True):
     """`metav1.Status`, as far as it decides what we do."""
 
     message: str = ""
     reason: str = ""
     code: int = 0
+
+
+def read_status(body: bytes) -> Status:
+    """Return the Status that an answer is; an empty one where it is something else."""
+    try:
+        return msgspec.json.decode(body, type=Status)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return Status()
 
 
 def status_error(code: int, body: bytes, *, what: str, retry_after: str = "") -> ApiError:
@@ -49,11 +67,11 @@ def status_error(code: int, body: bytes, *, what: str, retry_after: str = "") ->
         what: the request, for the message.
         retry_after: the header of that name.
     """
-    try:
-        status = msgspec.json.decode(body, type=Status)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        status = Status()
-    message = f"{what}: {code} {status.reason}: {status.message[:_MESSAGE_CHARACTERS]}"
+    status = read_status(body)
+    message = f"{what}: {code} {status.reason}"
+    # What a Secret may not hold could be quoted: its errors are told without the server's words.
+    if status.message and "/secrets" not in what:
+        message += f": {status.message[:_MESSAGE_CHARACTERS]}"
     if code == 429:  # noqa: PLR2004 - Too Many Requests
         return ThrottledError(message, retry_after_seconds=_seconds(retry_after))
     if code == 409 and status.reason == "AlreadyExists":  # noqa: PLR2004 - Conflict
@@ -63,6 +81,19 @@ def status_error(code: int, body: bytes, *, what: str, retry_after: str = "") ->
     return _BY_CODE.get(code, ApiError)(message, code=code, reason=status.reason)
 
 
+def document_of(body: bytes, *, what: str) -> Document:
+    """Read an answer that should be an object.
+
+    Raises:
+        UnavailableError: it is something else, as a proxy's page would be; nobody knows then
+            whether the request took effect.
+    """
+    try:
+        return Document(body)
+    except InputError as err:
+        raise UnavailableError(f"{what}: the answer is no object: {err}") from err
+
+
 def _seconds(retry_after: str) -> float:
     # RFC 9110 10.2.3 also allows a date; the API server sends seconds.
-    return min(float(retry_after), 60.0) if retry_after.isdecimal() else 1.0
+    return min(float(retry_after), _MAX_RETRY_SECONDS) if retry_after.isdecimal() else 1.0

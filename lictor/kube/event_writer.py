@@ -1,5 +1,6 @@
 """Writes Events (events.k8s.io/v1)."""
 
+import re
 from typing import Final
 
 import msgspec
@@ -12,9 +13,14 @@ from lictor.ports.clock import Clock
 from lictor.ports.event_writer import EventWriter, Notice
 
 EVENTS: Final = Gvr("events.k8s.io", "v1", "events")
+FIELD_MANAGER: Final = "lictor-enforcer"
 CONTROLLER: Final = "lictor.dev/enforcer"
 NOTE_BYTES: Final = 1024
 """`note` of an Event (events.k8s.io/v1)."""
+
+_STEM_CHARACTERS: Final = 200
+_OUTSIDE: Final = re.compile(r"[^a-z0-9.-]")
+_EDGES: Final = re.compile(r"-*\.[.-]*")
 
 
 class ApiEventWriter(EventWriter):
@@ -33,7 +39,7 @@ class ApiEventWriter(EventWriter):
         body = {
             "apiVersion": EVENTS.api_version,
             "kind": "Event",
-            "metadata": {"generateName": f"{key.name[:200]}-", "namespace": namespace},
+            "metadata": {"generateName": f"{_stem(key.name)}-", "namespace": namespace},
             "eventTime": self._clock.now()
             .isoformat(timespec="microseconds")
             .replace("+00:00", "Z"),
@@ -52,8 +58,18 @@ class ApiEventWriter(EventWriter):
             },
         }
         await self._client.request(
-            "POST", collection_path(EVENTS, namespace), body=msgspec.json.encode(body)
+            "POST",
+            collection_path(EVENTS, namespace),
+            query={"fieldManager": FIELD_MANAGER},
+            body=msgspec.json.encode(body),
         )
+
+
+def _stem(name: str) -> str:
+    """Return a name that an Event may begin with; names in RBAC have colons and capitals."""
+    stem = _OUTSIDE.sub("-", name[:_STEM_CHARACTERS].lower()).strip("-.")
+    # A label of a DNS subdomain ends and begins with a letter or a digit.
+    return _EDGES.sub(".", stem) or "object"
 
 
 def cut(note: str) -> str:

@@ -1,6 +1,6 @@
 """Splits a watch into its events: one JSON text a line."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final, Protocol
 
 from lictor.errors import TooLargeError
@@ -18,7 +18,9 @@ class ByteStream(Protocol):
         ...
 
 
-async def lines(stream: ByteStream, *, max_bytes: int = MAX_LINE_BYTES) -> AsyncIterator[bytes]:
+async def lines(
+    stream: ByteStream, *, max_bytes: int = MAX_LINE_BYTES
+) -> AsyncGenerator[bytes, None]:
     """Yield each line without its end; a last line without an end is cut short and left out.
 
     Raises:
@@ -28,14 +30,18 @@ async def lines(stream: ByteStream, *, max_bytes: int = MAX_LINE_BYTES) -> Async
     while chunk := await stream.readany():
         begin = len(rest)
         rest += chunk
-        end = rest.find(b"\n", begin)
-        if end < 0 and len(rest) > max_bytes:
-            metrics.LIMIT_HITS.labels(limit="watch-line-bytes").inc()
-            raise TooLargeError(f"a line of a watch has more than {max_bytes} bytes")
-        if end < 0:
-            continue
-        *whole, last = bytes(rest).split(b"\n")
-        rest = bytearray(last)
-        for line in whole:
-            if line:
-                yield line
+        # Only what has just come is searched: a large line must not cost its square.
+        if rest.find(b"\n", begin) >= 0:
+            *whole, last = bytes(rest).split(b"\n")
+            rest = bytearray(last)
+            for line in whole:
+                _check(len(line), max_bytes)
+                if line:
+                    yield line
+        _check(len(rest), max_bytes)
+
+
+def _check(size: int, max_bytes: int) -> None:
+    if size > max_bytes:
+        metrics.LIMIT_HITS.labels(limit="watch-line-bytes").inc()
+        raise TooLargeError(f"a line of a watch has more than {max_bytes} bytes")

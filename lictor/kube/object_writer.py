@@ -8,6 +8,7 @@ from typing_extensions import override
 
 from lictor.errors import ConflictError
 from lictor.kube.client import JSON, KubeClient
+from lictor.kube.errors import document_of
 from lictor.kube.paths import object_path
 from lictor.model.document import Document
 from lictor.model.names import ObjectRef, ResourceVersion
@@ -46,7 +47,7 @@ class ApiObjectWriter(ObjectWriter):
             body=msgspec.json.encode(operations_to_json((guard, *operations))),
             content_type=JSON_PATCH,
         )
-        written = Document(answer)
+        written = document_of(answer, what=f"PATCH {target.key}")
         if written.uid != target.uid:
             raise ConflictError(f"{target.key} has another uid", code=409, reason="Conflict")
         return written

@@ -4,6 +4,7 @@ from typing_extensions import override
 
 from lictor.errors import ObjectNotFoundError
 from lictor.kube.client import KubeClient
+from lictor.kube.errors import document_of
 from lictor.kube.paths import object_path
 from lictor.model.document import Document
 from lictor.model.names import ObjectKey
@@ -19,6 +20,7 @@ class ApiReader(Reader):
     @override
     async def get(self, key: ObjectKey) -> Document | None:
         try:
-            return Document(await self._client.request("GET", object_path(key)))
+            body = await self._client.request("GET", object_path(key))
         except ObjectNotFoundError:
             return None
+        return document_of(body, what=f"GET {key}")

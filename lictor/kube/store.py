@@ -4,11 +4,14 @@ import zlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from lictor.model.document import Document
 from lictor.model.names import Gvr, ObjectKey, ResourceVersion, Uid
 from lictor.telemetry import metrics
+
+Place: TypeAlias = tuple[str, str]
+"""Namespace and name."""
 
 _LEVEL: Final = 1
 """zlib's fastest level makes 1.65 KB of a Pod of 6 KB."""
@@ -42,8 +45,8 @@ class Store:
 
     def __init__(self, resource: Gvr, *, keep_overtaken: bool) -> None:
         self._resource = resource
-        self._entries: dict[tuple[str, str], Entry] = {}
-        self._overtaken: OrderedDict[tuple[str, str], list[Entry]] = OrderedDict()
+        self._entries: dict[Place, Entry] = {}
+        self._overtaken: OrderedDict[Place, list[Entry]] = OrderedDict()
         self._overtaken_bytes = 0
         self._keep_overtaken = keep_overtaken
         self._size = metrics.CACHED_OBJECTS.labels(kind=resource.resource)
@@ -56,7 +59,7 @@ class Store:
         """Return all keys, sorted."""
         return [ObjectKey(self._resource, *place) for place in sorted(self._entries)]
 
-    def put(self, place: tuple[str, str], entry: Entry) -> ObjectKey:
+    def put(self, place: Place, entry: Entry) -> ObjectKey:
         """Keep a state; the one that it overtakes is kept aside."""
         earlier = self._entries.get(place)
         if earlier is not None and earlier.version != entry.version:
@@ -65,7 +68,7 @@ class Store:
         self._size.set(len(self._entries))
         return ObjectKey(self._resource, *place)
 
-    def remove(self, place: tuple[str, str], uid: Uid) -> ObjectKey:
+    def remove(self, place: Place, uid: Uid) -> ObjectKey:
         """Forget an object, unless another of the same name has taken its place."""
         held = self._entries.get(place)
         if held is not None and held.uid == uid:
@@ -74,7 +77,7 @@ class Store:
         self._size.set(len(self._entries))
         return ObjectKey(self._resource, *place)
 
-    def replace(self, fresh: Mapping[tuple[str, str], Entry]) -> Sequence[ObjectKey]:
+    def replace(self, fresh: Mapping[Place, Entry]) -> Sequence[ObjectKey]:
         """Take a complete list; return the keys of all that came, changed or went."""
         changed = [
             self.put(place, entry) for place, entry in fresh.items() if self._differs(place, entry)
@@ -91,11 +94,11 @@ class Store:
         states = self._forget((key.namespace, key.name))
         return [state.document() for state in reversed(states) if state.uid == uid]
 
-    def _differs(self, place: tuple[str, str], entry: Entry) -> bool:
+    def _differs(self, place: Place, entry: Entry) -> bool:
         held = self._entries.get(place)
         return held is None or (held.uid, held.version) != (entry.uid, entry.version)
 
-    def _overtake(self, place: tuple[str, str], earlier: Entry, *, uid: Uid) -> None:
+    def _overtake(self, place: Place, earlier: Entry, *, uid: Uid) -> None:
         if not self._keep_overtaken:
             return
         if earlier.uid != uid:
@@ -111,7 +114,7 @@ class Store:
             self._forget(next(iter(self._overtaken)))
             metrics.LIMIT_HITS.labels(limit="overtaken-bytes").inc()
 
-    def _forget(self, place: tuple[str, str]) -> list[Entry]:
+    def _forget(self, place: Place) -> list[Entry]:
         states = self._overtaken.pop(place, [])
         self._overtaken_bytes -= sum(len(state.body) for state in states)
         return states

@@ -2,6 +2,7 @@
 
 from lictor.errors import ObjectNotFoundError
 from lictor.kube.client import KubeClient
+from lictor.kube.errors import document_of
 from lictor.kube.paths import collection_path, object_path
 from lictor.model.document import Document
 from lictor.model.names import ObjectKey
@@ -22,9 +23,10 @@ class VersionedWriter:
             ApiError: the API server refused or could not answer.
         """
         try:
-            return Document(await self._client.request("GET", object_path(key)))
+            body = await self._client.request("GET", object_path(key))
         except ObjectNotFoundError:
             return None
+        return document_of(body, what=f"GET {key}")
 
     async def write(self, key: ObjectKey, body: Document) -> Document:
         """Create the object where it has no resourceVersion, else update exactly that version.
@@ -41,7 +43,7 @@ class VersionedWriter:
         else:
             path = collection_path(key.resource, key.namespace)
             answer = await self._client.request("POST", path, query=self._query, body=body.raw)
-        return Document(answer)
+        return document_of(answer, what=f"write of {key}")
 
     async def remove(self, key: ObjectKey) -> None:
         """Delete the object; one that does not exist is no error.
