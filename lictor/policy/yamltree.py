@@ -33,6 +33,8 @@ _WORDS: Final[Mapping[str, bool | None]] = {
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
 _INT64: Final = 2**63
+# Line breaks in YAML 1.1, which folds them, and characters like others in YAML 1.2 and JSON.
+_ODD_BREAK: Final = re.compile("[\x85\u2028\u2029]")
 _STRING_TAG: Final = "tag:yaml.org,2002:str"
 
 
@@ -76,6 +78,10 @@ def read_documents(data: bytes) -> tuple[Node, ...]:
         text = data.decode()
     except UnicodeDecodeError as err:
         raise YamlError("not UTF-8", line=data.count(b"\n", 0, err.start) + 1) from err
+    odd = _ODD_BREAK.search(text)
+    if odd:
+        line = text.count("\n", 0, odd.start()) + 1
+        raise YamlError(f"the character U+{ord(odd[0]):04X}: write it as an escape", line=line)
     try:
         return tuple(_documents(text))
     except yaml.MarkedYAMLError as err:

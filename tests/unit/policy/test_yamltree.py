@@ -70,6 +70,7 @@ def test_read_documents_resolves_scalars_as_yaml_1_2(text: str, value: object) -
         pytest.param("1: a", 1, "the key 1 is no string", id="number-key"),
         pytest.param("? [a]\n: b", 1, "a key that is no string", id="list-key"),
         pytest.param("a: [1\nb: 2", 2, "not YAML", id="syntax"),
+        pytest.param('a: 1\nb: "x\u0085y"', 2, "U\\+0085: write it as an escape", id="odd-break"),
         pytest.param("a: \x07", 0, "not YAML", id="control-character"),
         pytest.param("a: " + "[" * 300 + "]" * 300, 1, "nested deeper than 200", id="deep"),
         pytest.param("[" * 100_000, 1, "nested deeper than 200|not YAML", id="deep-and-open"),
