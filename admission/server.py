@@ -11,6 +11,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Final
 
 from aiohttp import web
@@ -166,9 +167,9 @@ class GateServer:
             self._reviews -= 1
             if not self._reviews:
                 self._idle.set()
-        response = web.Response(
-            status=reply.status, body=reply.body, content_type="application/json"
-        )
+        # The API server shows what it does not understand to the user only where it is text.
+        kind = "application/json" if reply.status == HTTPStatus.OK else "text/plain"
+        response = web.Response(status=reply.status, body=reply.body, content_type=kind)
         if self._draining or not whole:
             response.force_close()
         return response
