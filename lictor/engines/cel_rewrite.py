@@ -12,7 +12,7 @@ says is the same, for expressions have no side effects.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeAlias
 
 from lictor.engines.cel_lexer import TokenKind, place, tokenize
 from lictor.errors import CompileError
@@ -31,6 +31,20 @@ _RESERVED: Final = frozenset({*GLOBALS, "params", "variables", "authorizer"})
 _PRIVATE: Final = "lictor_"
 _WRITTEN: Final = {"lictor_range": "lists.range", "lictor_split": "split"}
 _PATCH_FIELDS: Final = ("op", "path", "from", "value")
+# The fields of `request`, which have static types in Kubernetes: with the conversion that gives a
+# field its type, or "" where none does.
+_Fields: TypeAlias = "Mapping[str, _Fields | str]"
+_KIND: Final[_Fields] = dict.fromkeys(("group", "version", "kind"), "string")
+_RESOURCE: Final[_Fields] = dict.fromkeys(("group", "version", "resource"), "string")
+_REQUEST: Final[_Fields] = {
+    **dict.fromkeys(("kind", "requestKind"), _KIND),
+    **dict.fromkeys(("resource", "requestResource"), _RESOURCE),
+    **dict.fromkeys(("name", "namespace", "operation"), "string"),
+    **dict.fromkeys(("subResource", "requestSubResource"), "string"),
+    "userInfo": {"username": "string", "uid": "string", "groups": "", "extra": ""},
+    "dryRun": "bool",
+    "options": "",
+}
 _MACROS: Final = frozenset(
     {"all", "exists", "exists_one", "existsOne", "map", "filter", "transformList", "transformMap"}
     | {"transformMapEntry", "optMap", "optFlatMap", "sortBy"}
@@ -256,7 +270,24 @@ class _Rewriter:
             return self._replace(at, "true", count=6)
         if text in GLOBALS:
             self._names.add(text)
-        return self._keep(at)
+        return self._request(at) if text == "request" else self._keep(at)
+
+    def _request(self, at: int) -> int:
+        """Give `request.name` the static type that it has in Kubernetes."""
+        fields: _Fields | str = _REQUEST
+        end = at + 1
+        while not isinstance(fields, str) and self._text(end) == "." and self._is_name(end + 1):
+            name = self._text(end + 1)
+            if name not in fields:
+                known = ", ".join(sorted(fields))
+                raise self._refuse(end + 1, f"no field {name!r} in request; there are: {known}")
+            fields = fields[name]
+            end += 2
+        is_asked = self._text(at - 2) == "has" and self._text(end) == ")"
+        path = "".join(map(self._text, range(at, end)))
+        if isinstance(fields, str) and fields and not is_asked:
+            path = f"{fields}({path})"
+        return self._replace(at, path, count=end - at)
 
     def _parameters(self, at: int) -> int:
         if not self._scope.parameters:

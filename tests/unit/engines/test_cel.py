@@ -449,6 +449,52 @@ def test_run_patch_mixes_operations() -> None:
     assert [str(item.op) for item in _patch(expression, {"a": 1})] == ["remove", "copy", "test"]
 
 
+@pytest.mark.parametrize(
+    ("expression", "result", "expected"),
+    [
+        pytest.param("request.operation", CelResult.STRING, "CREATE", id="text"),
+        pytest.param("request.kind.kind", CelResult.STRING, "Pod", id="nested"),
+        pytest.param("request.dryRun", CelResult.BOOL, True, id="bool"),
+        pytest.param("has(request.name)", CelResult.BOOL, False, id="has"),
+        pytest.param("has(request.userInfo.groups)", CelResult.BOOL, True, id="has-list"),
+        pytest.param("'a' in request.userInfo.groups", CelResult.BOOL, True, id="list"),
+        pytest.param("request.operation.startsWith('C')", CelResult.BOOL, True, id="method"),
+        pytest.param("request.?name.orValue('') == ''", CelResult.BOOL, True, id="optional"),
+        pytest.param("request.options.a == 1", CelResult.BOOL, True, id="options"),
+        pytest.param("request . operation + ''", CelResult.STRING, "CREATE", id="spaces"),
+    ],
+)
+def test_request_has_the_types_of_kubernetes(
+    expression: str, result: CelResult, expected: Json
+) -> None:
+    """A text of the request is statically a string, so it can be a message."""
+    request: JsonObject = {
+        "operation": "CREATE",
+        "kind": {"kind": "Pod"},
+        "dryRun": True,
+        "userInfo": {"groups": ["a"]},
+        "options": {"a": 1},
+    }
+    program = _ENVIRONMENT.compile(expression, result=result)
+
+    assert program.run(_activation(request=request)) == expected
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        pytest.param("request.opration == 'a'", "no field 'opration' in request", id="typo"),
+        pytest.param("request.kind.name == 'a'", "no field 'name'.*group, kind", id="nested"),
+        pytest.param("request.object.a == 1", "no field 'object'", id="object"),
+        pytest.param("request.operation == 1", "no matching overload", id="type"),
+    ],
+)
+def test_request_refuses_what_kubernetes_refuses(expression: str, message: str) -> None:
+    """A typing mistake in a field of the request is found at load."""
+    with pytest.raises(CompileError, match=message):
+        _bool(expression)
+
+
 def test_escape_key_escapes_a_label_key() -> None:
     """`jsonpatch.escapeKey` writes a key as a token of a pointer."""
     expression = "[JSONPatch{op: 'remove', path: '/' + jsonpatch.escapeKey('a/b~c')}]"
