@@ -4,7 +4,6 @@ Modelled on client-go's reflector (KEP-956 bookmarks, KEP-3157 WatchList).
 """
 
 import asyncio
-import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -184,11 +183,11 @@ class Reflector:
         """Follow until cancelled; every failure is counted and waited out."""
         backoff = _Backoff(self._pace, self._random)
         while True:
-            began = time.monotonic()
+            began = _now()
             try:
                 await self._pass()
             except (ApiError, InputError) as err:
-                lasted = time.monotonic() - began
+                lasted = _now() - began
                 wait = backoff.after(lasted=lasted)
                 await asyncio.sleep(self._after(err, wait=wait, lasted=lasted))
 
@@ -199,14 +198,14 @@ class Reflector:
             ApiError: the list or the watch failed.
             InputError: an event cannot be read.
         """
-        if self._next is _Next.WATCH and time.monotonic() >= self._relist_at:
+        if self._next is _Next.WATCH and _now() >= self._relist_at:
             self._next = self._first_choice()
         if self._next is _Next.LIST:
             listing = await list_all(
                 self._client, self._resource, self._kind, version=self._list_version
             )
             self._replace(listing)
-        began, seen = time.monotonic(), 0
+        began, seen = _now(), 0
         async with (
             self._client.stream(
                 collection_path(self._resource),
@@ -220,7 +219,7 @@ class Reflector:
             seen = await self._follow(events)
         self._count(_Reason.ENDED)
         self._failures = 0
-        if not seen and time.monotonic() - began < self._pace.short_seconds:
+        if not seen and _now() - began < self._pace.short_seconds:
             raise UnavailableError(f"the watch of {self._resource.resource} was very short")
 
     def _query(self) -> dict[str, str]:
@@ -297,7 +296,7 @@ class Reflector:
         self._refused_since = None
         self._failures = 0
         spread = 0.9 + 0.2 * self._random.random()
-        self._relist_at = time.monotonic() + spread * self._pace.relist_seconds
+        self._relist_at = _now() + spread * self._pace.relist_seconds
 
     def _after(self, error: ApiError | InputError, *, wait: float, lasted: float) -> float:
         """Choose how to go on after a failure, and return how long to wait first."""
@@ -358,8 +357,8 @@ class Reflector:
         return _Next.WATCH_LIST if self._knows_watch_list else _Next.LIST
 
     def _refused(self, error: ApiError | InputError) -> None:
-        now = time.monotonic()
-        self._refused_since = self._refused_since or now
+        now = _now()
+        self._refused_since = now if self._refused_since is None else self._refused_since
         if now - self._refused_since >= self._pace.refused_seconds:
             self._sink.refuse(error)
 
@@ -368,6 +367,11 @@ class Reflector:
         metrics.WATCH_RESTARTS.labels(kind=name, reason=reason.value).inc()
         if error is not None:
             _LOG.warning("watch.failed", resource=name, reason=reason.value, error=str(error))
+
+
+def _now() -> float:
+    # The loop's own clock: what waits on it and what measures it then agree, in tests too.
+    return asyncio.get_running_loop().time()
 
 
 def _reason(error: ApiError | InputError) -> _Reason:
