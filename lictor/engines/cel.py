@@ -6,10 +6,17 @@ the sizes of the document, of the expression and of the lists that are made, and
 steps an evaluation. Where Kubernetes would go further, this is an error, and so the policy's
 `onError`.
 
-Differences to Kubernetes that remain, each an error at load or at evaluation and never another
-verdict: 32 levels of nesting in an expression; `1 < 1.5` (write `1.0 < 1.5`); `transformMap`;
-`dyn.orValue(x)` on what is no optional; `quantity`, `url`, `ip`, `cidr`, `semver`, `authorizer`,
-`find` and the list functions `sum`, `min`, `max`, `isSorted` are not there yet.
+Differences to Kubernetes that are an error at load or at evaluation: 32 levels of nesting in an
+expression; `1 < 1.5` (write `1.0 < 1.5`); `transformMap`; `dyn.orValue(x)` on what is no optional;
+`variables['x']`; a loop variable named like a global one; a text with NUL; `quantity`, `url`, `ip`,
+`cidr`, `semver`, `authorizer`, `find` and the list functions `sum`, `min`, `max`, `isSorted` are not
+there yet.
+
+Differences in what is seen: a null member of an object counts as absent, also in a custom resource
+whose schema is `nullable`; lists and maps of mixed types compile; a variable that is used twice is
+evaluated twice.
+
+Not bounded: the memory that an expression takes, as in `object.l.map(x, object.s + string(x))`.
 """
 
 import re

@@ -22,6 +22,9 @@ _LONG_NUMBER: Final = b"0" * 19
 _CONVERTIBLE: Final = frozenset(
     {"BOOL", "INT", "UINT", "DOUBLE", "STRING", "LIST<DYN>", "MAP<DYN, DYN>"}
 )
+# Levels on which what holds no null is left alone: it stands in metadata, or in a pod template's.
+# Each screening reads all that is below, so they are few.
+_SCREENS: Final = 4
 _NESTED: Final = frozenset({dict, list})
 _T = TypeVar("_T")
 _MIN_INT: Final = -(2**63)
@@ -69,17 +72,23 @@ def from_json(name: str, value: Json, *, keep_nulls: bool) -> Json:
     return result if keep_nulls or b"null" not in encoded else _without_nulls(result)
 
 
-def _without_nulls(value: Json) -> Json:
+def _without_nulls(value: Json, screens: int = _SCREENS) -> Json:
     # Two thirds of all values are scalars: a call for each would take half of the time.
     if isinstance(value, dict):
         return {
-            key: _without_nulls(item) if type(item) in _NESTED else item
+            key: _screened(item, screens) if type(item) in _NESTED else item
             for key, item in value.items()
             if item is not None
         }
     if isinstance(value, list):
-        return [_without_nulls(item) if type(item) in _NESTED else item for item in value]
+        return [_screened(item, screens) if type(item) in _NESTED else item for item in value]
     return value
+
+
+def _screened(value: Json, screens: int) -> Json:
+    if screens and b"null" not in msgspec.json.encode(value):
+        return value
+    return _without_nulls(value, max(screens - 1, 0))
 
 
 def _exact(value: Json) -> Json:
