@@ -9,8 +9,8 @@ steps an evaluation. Where Kubernetes would go further, this is an error, and so
 Differences to Kubernetes that are an error at load or at evaluation: 32 levels of nesting in an
 expression; `1 < 1.5` (write `1.0 < 1.5`); `transformMap`; `dyn.orValue(x)` on what is no optional;
 `variables['x']`; a loop variable named like a global one; a text with NUL; `quantity`, `url`, `ip`,
-`cidr`, `semver`, `authorizer`, `find` and the list functions `sum`, `min`, `max`, `isSorted` are not
-there yet.
+`cidr`, `semver`, `authorizer`, `find` and the list functions `sum`, `min`, `max` and `isSorted` are
+not there yet.
 
 Differences in what is seen: a null member of an object counts as absent, also in a custom resource
 whose schema is `nullable`; lists and maps of mixed types compile; a variable that is used twice is
