@@ -7,7 +7,7 @@ import msgspec
 from typing_extensions import override
 
 from lictor.errors import ConflictError
-from lictor.kube.client import JSON, KubeClient
+from lictor.kube.client import KubeClient
 from lictor.kube.errors import document_of
 from lictor.kube.paths import object_path
 from lictor.model.document import Document
@@ -17,7 +17,6 @@ from lictor.ports.object_writer import ObjectWriter
 
 FIELD_MANAGER: Final = "lictor-enforcer"
 JSON_PATCH: Final = "application/json-patch+json"
-_DRY_RUN: Final = {"dryRun": "All"}
 
 
 class ApiObjectWriter(ObjectWriter):
@@ -43,7 +42,7 @@ class ApiObjectWriter(ObjectWriter):
         answer = await self._client.request(
             "PATCH",
             object_path(target.key),
-            query=query | (_DRY_RUN if dry_run else {}),
+            query=query | ({"dryRun": "All"} if dry_run else {}),
             body=msgspec.json.encode(operations_to_json((guard, *operations))),
             content_type=JSON_PATCH,
         )
@@ -61,11 +60,12 @@ class ApiObjectWriter(ObjectWriter):
             "kind": "DeleteOptions",
             "propagationPolicy": "Background",
             "preconditions": {"uid": target.uid, "resourceVersion": resource_version},
+            # The API server reads options from the body or from the query, never from both: beside
+            # a body `?dryRun=All` is ignored, and the object is gone.
+            "dryRun": ["All"] if dry_run else [],
         }
         await self._client.request(
             "DELETE",
             object_path(target.key),
-            query=_DRY_RUN if dry_run else {},
             body=msgspec.json.encode(options),
-            content_type=JSON,
         )
