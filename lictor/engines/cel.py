@@ -9,7 +9,7 @@ steps an evaluation. Where Kubernetes would go further, this is an error, and so
 Differences to Kubernetes that are an error at load or at evaluation: 32 levels of nesting in an
 expression; `1 < 1.5` (write `1.0 < 1.5`); `transformMap`; `dyn.orValue(x)` on what is no optional;
 `variables['x']`; a loop variable named like a global one; a text with NUL; `quantity`, `url`, `ip`,
-`cidr`, `semver`, `authorizer`, `find` and the list functions `sum`, `min`, `max` and `isSorted` are
+`cidr`, `semver`, `authorizer`, `find` and `sum`, `min`, `max`, `isSorted`, `indexOf` of lists are
 not there yet.
 
 Differences in what is seen: a null member of an object counts as absent, also in a custom resource
