@@ -27,7 +27,11 @@ from testkit.ledgers import LedgerHome, new_ledger
 DRAFT = AuditRecord(type=RecordType.ADMISSION_DECISION, detail={"text": "x" * 500})
 KILLS = 60
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [
+    pytest.mark.timeout(120),
+    # From Python 3.12 on, where a thread of the test runner is alive; the child uses none of it.
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+]
 
 
 def forked(work: Callable[[int], None]) -> tuple[int, int]:

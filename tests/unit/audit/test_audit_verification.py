@@ -183,6 +183,14 @@ def test_verify_log_detects_structural_changes(name: str, *, number_again: bool)
     assert not log.verify().is_intact
 
 
+def test_verify_log_detects_an_index_that_was_changed() -> None:
+    """A leaf that stands at another index than it was signed at is named."""
+    log = small_log()
+    log.leaves[9] = replace(log.leaves[9], index=11)
+
+    assert [fault.text for fault in log.verify().faults] == ["leaf 11, index: expected leaf 9 next"]
+
+
 @pytest.mark.parametrize("name", ["delete", "reorder", "duplicate"])
 def test_verify_log_warns_of_numbers_when_the_key_was_stolen(name: str) -> None:
     """Who has the key can sign a changed log, but the numbering of the records shows it."""

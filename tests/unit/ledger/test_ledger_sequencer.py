@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from lictor.audit import encode, leaf_hash
-from lictor.config.settings import AuditSettings
+from lictor.audit import encode, leaf_hash, sign_note
+from lictor.config.settings import AuditMode, AuditSettings
 from lictor.errors import AuditUnavailableError, SettingsError
 from lictor.ledger.errors import LedgerDamagedError, LedgerError, LedgerLockedError
+from lictor.ledger.keys import load_signer
 from lictor.ledger.reader import LedgerReader
+from lictor.ledger.schema import open_writer
 from lictor.ledger.sequencer import Sequencer, open_ledger
 from lictor.ledger.writer import THREAD_NAME
 from lictor.model.audit_record import AuditRecord, RecordType, RequestSection
@@ -201,6 +203,18 @@ async def test_overflow_is_counted_and_recorded(home: LedgerHome) -> None:
     assert home.verify().warnings == ()
 
 
+async def test_gap_is_recorded_in_the_next_pause(home: LedgerHome) -> None:
+    """A gap does not wait for the end of the run."""
+    async with opened(home, wait_budget_seconds=0.02) as sequencer:
+        with stalled(home):
+            await sequencer.append(DRAFT)
+        async with asyncio.timeout(5):
+            while not gaps(home):
+                await asyncio.sleep(0.01)
+
+        assert home.records()[-1].type is RecordType.AUDIT_GAP
+
+
 async def test_failed_store_takes_no_more_records(home: LedgerHome) -> None:
     """After a failed commit nothing is durable any more, at once, and the program is told."""
     async with opened(home) as sequencer:
@@ -290,7 +304,8 @@ async def test_append_after_the_end_is_not_durable(home: LedgerHome) -> None:
     async with opened(home) as sequencer:
         pass
 
-    assert not (await sequencer.append(DRAFT)).durable
+    async with asyncio.timeout(1):  # far below the wait budget of these tests
+        assert not (await sequencer.append(DRAFT)).durable
 
 
 def change(home: LedgerHome, statement: str, *values: object) -> None:
@@ -322,6 +337,33 @@ async def test_open_ledger_refuses_a_damaged_log(home: LedgerHome, statement: st
     change(home, statement)
 
     with pytest.raises(LedgerDamagedError, match=r"ledger\.db"):
+        async with opened(home):
+            pass
+
+
+async def test_open_ledger_refuses_a_leaf_that_was_replaced_with_its_hash(home: LedgerHome) -> None:
+    """Leaf and hash that fit each other, but not the root, are found in the tail."""
+    async with opened(home) as sequencer:
+        await sequencer.append(DRAFT)
+    data = encode(DRAFT)
+    change(home, "UPDATE leaf SET data = ?, hash = ? WHERE idx = 2", data, leaf_hash(data))
+
+    with pytest.raises(LedgerDamagedError, match="not those that were signed"):
+        async with opened(home):
+            pass
+
+
+async def test_open_ledger_refuses_a_checkpoint_of_another_origin(home: LedgerHome) -> None:
+    """What the key signed for another log does not count for this one."""
+    async with opened(home) as sequencer:
+        pass
+    head = sequencer.head
+    assert head is not None
+    signer = load_signer(Path(home.settings.key), origin=home.settings.origin)
+    note = sign_note(replace(head, origin="a.example/other").text, signer)
+    change(home, "UPDATE checkpoint SET note = ? WHERE size = ?", note, head.size)
+
+    with pytest.raises(LedgerDamagedError, match="about another log"):
         async with opened(home):
             pass
 
@@ -408,7 +450,13 @@ async def test_ledger_file_is_for_its_owner(home: LedgerHome) -> None:
     assert {modes[name] for name in modes if name.startswith("ledger.db")} == {0o600}
 
 
+def test_each_commit_is_synced(home: LedgerHome) -> None:
+    """FULL, since NORMAL loses acknowledged commits when the power fails; WAL beside it."""
+    with closing(open_writer(home.path)) as connection:
+        assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
 def test_settings_default_to_blocking() -> None:
     """The default waits for the disk."""
-    assert AuditSettings().mode.value == "blocking"
-    assert encode(DRAFT)
+    assert AuditSettings().mode is AuditMode.BLOCKING

@@ -63,6 +63,13 @@ def test_stores_survive_a_kill(tmp_path: Path) -> None:
         assert stores.states.read(StateKind.HEAT, "a") == {"n": int(child.stdout.split()[-1])}
 
 
+def test_each_write_is_synced(tmp_path: Path) -> None:
+    """FULL, since NORMAL loses committed writes when the power fails."""
+    with open_stores(tmp_path / "state.db") as stores:
+        assert stores._database.run("PRAGMA synchronous", ()) == [(2,)]
+        assert stores._database.run("PRAGMA journal_mode", ()) == [("wal",)]
+
+
 def test_stores_are_used_from_several_threads(tmp_path: Path) -> None:
     """Writes of several threads do not disturb each other."""
     with open_stores(tmp_path / "state.db") as stores:
