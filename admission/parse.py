@@ -17,7 +17,7 @@ from typing import Annotated, Final
 import msgspec
 
 from lictor.errors import InputError, TooDeepError, TooLargeError
-from lictor.jsontypes import check_depth
+from lictor.jsontypes import MAX_DEPTH, check_depth
 from lictor.model.document import Document
 from lictor.model.names import Gvk, Gvr, RequestUid
 from lictor.model.request import Operation, Origin, Phase, Request, UserInfo
@@ -237,7 +237,10 @@ def _document(name: str, raw: msgspec.Raw, *, uid: RequestUid, max_depth: int) -
         return None
     try:
         document = Document(data)
-        check_depth(document.tree, max_depth=max_depth)
+        tree = document.tree  # holds the limit of `lictor.jsontypes`
+        # Fewer openers than the limit cannot nest deeper than it.
+        if max_depth < MAX_DEPTH and data.count(b"{") + data.count(b"[") > max_depth:
+            check_depth(tree, max_depth=max_depth)
     except TooDeepError as err:
         raise MalformedReviewError(
             f"{name} of the review is {err}", fault=Fault.TOO_DEEP, uid=uid
