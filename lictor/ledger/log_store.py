@@ -119,16 +119,13 @@ def open_log(path: Path, *, signer: Signer) -> Iterator[LogStore]:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    is_new = not path.exists()
-    if is_new:
+    if not path.exists():
         # Names and groups of users stand in it: for us alone. The WAL takes the same mode.
         path.touch(mode=0o600)
-    connection = open_writer(path)
-    if is_new:
         # The file's name must survive a power failure as well as what is in it.
         folder = os.open(path.absolute().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
-    return connection
+    return open_writer(path)

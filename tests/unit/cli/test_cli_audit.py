@@ -42,6 +42,35 @@ def test_verify_accepts_an_intact_ledger(
     assert out.endswith("OK: every leaf and checkpoint is as the trusted key signed it\n")
 
 
+def test_verify_tells_its_progress(
+    home: LedgerHome, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a long ledger, standard error says how far it is."""
+    monkeypatch.setattr("lictor.audit.verification._PROGRESS_EVERY", 5)
+
+    assert verify(home) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        "verified 5 of 13 leaves",
+        "verified 10 of 13 leaves",
+    ]
+
+
+def test_verify_counts_what_it_does_not_describe(
+    home: LedgerHome, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of many faults some are described; notes on the order of records come with them."""
+    monkeypatch.setattr("lictor.audit.verification.MAX_FAULTS", 2)
+    with closing(sqlite3.connect(home.path)) as connection:
+        connection.execute("DELETE FROM leaf WHERE idx = 4")
+        connection.execute("UPDATE leaf SET hash = zeroblob(32)")
+        connection.commit()
+
+    assert verify(home) == 1
+    out = capsys.readouterr().out
+    assert "more faults" in out
+    assert "note: boot" in out
+
+
 async def test_verify_reads_a_live_ledger(tmp_path: Path) -> None:
     """A ledger is verified while it is written, and the writer goes on."""
     home = new_ledger(tmp_path)
