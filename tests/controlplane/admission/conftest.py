@@ -70,7 +70,9 @@ async def _clean(plane: Plane) -> None:
                 "DELETE",
                 f"/apis/admissionregistration.k8s.io/v1/{kind}webhookconfigurations/lictor",
             )
-        await client.request("DELETE", f"{DEFINITIONS}/widgets.gate.example.com")
+        definition = f"{DEFINITIONS}/widgets.gate.example.com"
+        await client.request("DELETE", definition)
+        await client.wait_for(definition, status=404)
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +83,8 @@ def world(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wo
     asyncio.run(_prepare(found, plane))
     found.gate.start()
     yield found
+    found.stop()  # first: a gate that runs registers itself again
     asyncio.run(_clean(plane))
-    found.stop()
 
 
 @pytest.fixture
