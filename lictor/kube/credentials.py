@@ -17,6 +17,7 @@ RELOAD_SECONDS: Final = 60.0
 _RETRY_SECONDS: Final = 1.0
 """Between two reads that refused requests ask for."""
 
+_SCHEME: Final = "Bearer"
 _LOG = logger(__name__)
 
 
@@ -36,8 +37,8 @@ class Credentials:
         """Return the headers that say who we are; none where a certificate does."""
         if time.monotonic() - self._read_at > RELOAD_SECONDS:
             await self._reload()
-        token = await self.configuration.get_api_key_with_prefix("BearerToken")
-        return {"Authorization": token} if token else {}
+        token = _token(self.configuration)
+        return {"Authorization": f"{_SCHEME} {token}"} if token else {}
 
     async def renewed(self, refused: Mapping[str, str]) -> bool:
         """Return whether there are other headers than those that were refused."""
@@ -56,7 +57,14 @@ class Credentials:
         except SettingsError as err:
             _LOG.warning("credentials.unreadable", error=str(err))
             return
-        self.configuration.api_key = fresh.api_key
+        # A file that is being written is empty for a moment.
+        if _token(fresh):
+            self.configuration.api_key = fresh.api_key
+
+
+def _token(configuration: Configuration) -> str:
+    held: str = configuration.api_key.get("BearerToken", "")
+    return held.removeprefix(_SCHEME).strip()
 
 
 async def load_credentials(settings: ClusterSettings) -> Credentials:
