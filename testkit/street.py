@@ -11,6 +11,7 @@ from lictor.model.audit_record import AuditRecord, RecordType
 from lictor.model.names import Uid
 from lictor.stores.sqlite import open_stores
 from testkit.client import JSON_PATCH, MERGE_PATCH, ApiClient
+from testkit.process import StartError
 from testkit.workloads import collection, deployment
 from testkit.world import ENFORCER, World
 
@@ -18,6 +19,8 @@ T = TypeVar("T")
 
 PATIENCE_SECONDS: Final = 20.0
 _POLL_SECONDS: Final = 0.03
+_START_SECONDS: Final = 60.0
+"""A killed enforcer's Lease has to run out first."""
 _QUIET_SECONDS: Final = 0.4
 """Longer than a watch takes, and than the enforcer's own tick."""
 
@@ -137,6 +140,25 @@ class Street:
             yield
         finally:
             await self.client.request("DELETE", f"{path}/{self.namespace}")
+
+    async def leads(self) -> None:
+        """Wait until the enforcer leads; the loop goes on, for a proxy in between.
+
+        Raises:
+            StartError: it ended.
+        """
+        await self.until(
+            lambda: not self.world.enforcer.running or self.world.enforcer_leads(),
+            seconds=_START_SECONDS,
+        )
+        if not self.world.enforcer.running:
+            raise StartError(self.world.enforcer.log_tail())
+
+    async def restart(self) -> None:
+        """Kill the enforcer (SIGKILL), where it still runs, and start it again."""
+        await asyncio.to_thread(self.world.enforcer.kill)
+        self.world.enforcer.start(wait=False)
+        await self.leads()
 
     async def settled(self) -> None:
         """Wait until the enforcer has nothing to do."""

@@ -90,8 +90,13 @@ class Reconciler:
         return assessment
 
     def _wants_live(self, assessment: Assessment) -> bool:
-        modes = {effective_mode(one.bound, self._limits) for one in assessment.violated}
-        return bool(modes & _PLANNED) and self._stages.fence()
+        return self._stages.fence() and bool(self._modes(assessment) & _PLANNED)
+
+    def _acts_on(self, assessment: Assessment) -> bool:
+        return Existing.ENFORCE in self._modes(assessment)
+
+    def _modes(self, assessment: Assessment) -> set[Existing]:
+        return {effective_mode(one.bound, self._limits) for one in assessment.violated}
 
     def _gone(self, key: ObjectKey) -> Next:
         uid = self._uids.pop(key, None)
@@ -128,7 +133,9 @@ class Reconciler:
         )
         this = Pass(assessment=assessment, episode=episode, case=case, now=now)
         if not stages.fence():
-            # The leader reports and acts; the others keep watch, and say why they do nothing.
+            # The leader reports and acts; the others keep watch, and say why they do not.
+            if not self._acts_on(assessment):
+                return Next(result=Result.HELD)
             hold = Hold(reason=Reason.NOT_LEADER, text="another process holds the Lease")
             return await self.repairer.held(this, hold=hold)
         if episode.drift is None:

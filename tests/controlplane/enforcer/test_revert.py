@@ -71,7 +71,7 @@ async def test_enforcer_writes_only_the_violating_paths(street: Street) -> None:
     assert found["spec"] == expected["spec"]
     assert found["metadata"]["labels"] == expected["metadata"]["labels"]
     assert found["metadata"]["annotations"] == expected["metadata"]["annotations"]
-    image = {"f:containers": {'k:{"name":"web"}': {".": {}, "f:image": {}}}}
+    image = {"f:containers": {'k:{"name":"web"}': {"f:image": {}}}}
     assert _written(found) == {"f:spec": {"f:template": {"f:spec": image}}}
     (outcome,) = street.outcomes(uid)
     assert outcome.result == "applied"
