@@ -201,7 +201,7 @@ class TcpProxy:
                 group.create_task(connection.pump(far_reader, writer, to_server=False))
             writer.close()
             far_writer.close()
-        except* ConnectionError:
+        except* OSError:  # also ENOTCONN, which is no ConnectionError: the other end was killed
             writer.transport.abort()
             far_writer.transport.abort()
         finally:
