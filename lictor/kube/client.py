@@ -27,6 +27,9 @@ MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
 """Fits a page of 500 objects of 0.5 MB; a list that exceeds it is read in smaller pages."""
 
 _MAX_STATUS_BYTES: Final = 64 * 1024
+_READ_BYTES: Final = 1024 * 1024
+"""Read ahead of each connection; larger events come in pieces."""
+
 _CONNECT_SECONDS: Final = 5.0
 _WATCHES: Final = 256
 """Watches at a time, on connections of their own: they must not use up those of requests."""
@@ -220,10 +223,18 @@ def _pool(
     credentials: Credentials, settings: ClusterSettings, *, connections: int
 ) -> RESTClientObject:
     try:
-        return RESTClientObject(credentials.configuration, maxsize=connections)
+        pool = RESTClientObject(credentials.configuration, maxsize=connections)
     except OSError as err:  # ssl.SSLError is one: the file holds no certificate
         where = settings.kubeconfig or "the Pod's ServiceAccount"
         raise SettingsError(f"cluster.kubeconfig: {where}: certificates: {err}") from err
+    # Its own session takes proxies and passwords from the environment and ~/.netrc: a proxy meant
+    # for other traffic would see ours. One that the kubeconfig names (`proxy-url`) is used.
+    theirs = pool.pool_manager
+    pool.pool_manager = aiohttp.ClientSession(
+        connector=theirs.connector, trust_env=False, read_bufsize=_READ_BYTES
+    )
+    theirs.detach()
+    return pool
 
 
 @contextmanager

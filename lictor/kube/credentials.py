@@ -4,6 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
+import yaml
 from kubernetes_asyncio import config as kube_config
 from kubernetes_asyncio.client import Configuration
 
@@ -87,6 +88,9 @@ async def _read(settings: ClusterSettings) -> Configuration:
             )
         else:
             kube_config.load_incluster_config(configuration, try_refresh_token=False)  # type: ignore[no-untyped-call]  # its own
+    except yaml.YAMLError as err:
+        # Its message would quote the file, and with it the credentials.
+        raise SettingsError(f"cluster.kubeconfig: {settings.kubeconfig}: not YAML") from err
     except (kube_config.ConfigException, OSError, ValueError, TypeError, KeyError) as err:
         where = settings.kubeconfig or "the Pod's ServiceAccount"
         raise SettingsError(f"cluster.kubeconfig: {where}: {err}") from err
