@@ -5,7 +5,7 @@ The only stage that holds an ObjectWriter.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from lictor.errors import (
     ApiError,
@@ -17,7 +17,7 @@ from lictor.errors import (
     UnavailableError,
 )
 from lictor.model.document import Document
-from lictor.model.names import BoundPolicyId
+from lictor.model.names import BoundPolicyId, ObjectRef
 from lictor.model.plan import Plan, WriteResult
 from lictor.model.policy import ActionKind
 from lictor.ports.event_writer import EventWriter, Notice
@@ -28,6 +28,9 @@ Judge: TypeAlias = Callable[[Document], frozenset[BoundPolicyId]]
 
 Fence: TypeAlias = Callable[[], bool]
 """Says whether this process is the leader at this moment."""
+
+_ACTION: Final = "Enforce"
+"""`action` of our Events (events.k8s.io/v1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,8 +103,9 @@ class Actor:
             result=WriteResult.DENIED, http=200, text=f"the dry run {fault}", terminal=True
         )
 
-    async def notify(self, notice: Notice) -> WriteResult:
+    async def notify(self, about: ObjectRef, *, reason: str, note: str) -> WriteResult:
         """Create an Event; that it fails costs no evidence, since the ledger has the record."""
+        notice = Notice(about=about, reason=reason, action=_ACTION, note=note, warning=True)
         try:
             await self._events.emit(notice)
         except ApiError as err:

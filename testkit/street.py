@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
@@ -233,8 +233,8 @@ class Street:
         return await self.until_async(look, seconds=seconds)
 
     async def until_async(
-        self, probe: Callable[[], Any], *, seconds: float = PATIENCE_SECONDS
-    ) -> Any:  # noqa: ANN401 (what the probe gives)
+        self, probe: Callable[[], Awaitable[T | None]], *, seconds: float = PATIENCE_SECONDS
+    ) -> T:
         """Wait until the coroutine of `probe` gives something, and return it.
 
         Raises:

@@ -19,7 +19,6 @@ from lictor.model.names import BoundPolicyId
 from lictor.model.plan import Plan, WriteResult
 from lictor.model.policy import ActionKind, BoundPolicy, Existing, Policy, Severity
 from lictor.model.verdict import Verdict
-from lictor.ports.event_writer import Notice
 from lictor.telemetry import metrics
 from lictor.telemetry.logs import logger
 
@@ -249,9 +248,7 @@ class Repairer:
         # A message about a Secret, of a policy or of the API server, may quote its value.
         if is_sensitive(this.target.kind):
             note = ", ".join(verdict.bound.id for verdict in this.case.violated)
-        return await self._stages.actor.notify(
-            Notice(about=this.target, reason=reason, action="Enforce", note=note, warning=True)
-        )
+        return await self._stages.actor.notify(this.target, reason=reason, note=note)
 
     async def _carry_out(self, this: Pass, plan: Plan) -> Next:
         stages = self._stages

@@ -232,13 +232,13 @@ async def test_act_does_not_write_what_would_break() -> None:
 
 async def test_act_notifies_or_says_that_it_could_not() -> None:
     """A notice that cannot be delivered is a result, not an error."""
-    notice = Notice(about=target_of(_BEFORE), reason="R", action="A", note="n", warning=True)
-    events = _Events()
+    events, about = _Events(), target_of(_BEFORE)
 
-    assert await Actor(_Writer(), events).notify(notice) is WriteResult.APPLIED
-    assert events.notices == [notice]
-    forbidden = _Events(error=ForbiddenError("x", code=403))
-    assert await Actor(_Writer(), forbidden).notify(notice) is WriteResult.DENIED
+    assert await Actor(_Writer(), events).notify(about, reason="R", note="n") is WriteResult.APPLIED
+    (notice,) = events.notices
+    assert (notice.about, notice.reason, notice.note, notice.warning) == (about, "R", "n", True)
+    forbidden = Actor(_Writer(), _Events(error=ForbiddenError("x", code=403)))
+    assert await forbidden.notify(about, reason="R", note="n") is WriteResult.DENIED
 
 
 _OTHER = deployment(uid="another")
