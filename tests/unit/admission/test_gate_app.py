@@ -50,7 +50,8 @@ def test_load_law_says_what_is_wrong_as_configuration(tmp_path: Path) -> None:
 
 def test_load_law_refuses_a_class_that_nobody_serves(tmp_path: Path) -> None:
     """A policy of a class that is not configured would never be asked."""
-    (tmp_path / "policy.yaml").write_text(WILD + "  enforcement: {class: shut}\n")
+    text = WILD.replace('["*"]', "[v1]").replace("operations: [v1]", "operations: [CREATE]")
+    (tmp_path / "policy.yaml").write_text(text + "  enforcement: {class: shut}\n")
 
     with pytest.raises(SettingsError, match="shut"):
         load_law(settings(tmp_path))
