@@ -6,12 +6,12 @@ from typing import Final
 import msgspec
 from typing_extensions import override
 
-from lictor.errors import ConflictError
+from lictor.errors import ConflictError, InvalidError
 from lictor.kube.client import KubeClient
 from lictor.kube.errors import document_of
 from lictor.kube.paths import object_path
 from lictor.model.document import Document
-from lictor.model.names import ObjectRef, ResourceVersion
+from lictor.model.names import ObjectKey, ObjectRef, ResourceVersion
 from lictor.model.patch import PatchOp, PatchOperation, operations_to_json
 from lictor.ports.object_writer import ObjectWriter
 
@@ -39,17 +39,33 @@ class ApiObjectWriter(ObjectWriter):
             op=PatchOp.REPLACE, path="/metadata/resourceVersion", value=resource_version
         )
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
-        answer = await self._client.request(
-            "PATCH",
-            object_path(target.key),
-            query=query | ({"dryRun": "All"} if dry_run else {}),
-            body=msgspec.json.encode(operations_to_json((guard, *operations))),
-            content_type=JSON_PATCH,
-        )
+        try:
+            answer = await self._client.request(
+                "PATCH",
+                object_path(target.key),
+                query=query | ({"dryRun": "All"} if dry_run else {}),
+                body=msgspec.json.encode(operations_to_json((guard, *operations))),
+                content_type=JSON_PATCH,
+            )
+        except InvalidError as err:
+            await self._check_version(target.key, resource_version, cause=err)
+            raise
         written = document_of(answer, what=f"PATCH {target.key}")
         if written.uid != target.uid:
             raise ConflictError(f"{target.key} has another uid", code=409, reason="Conflict")
         return written
+
+    async def _check_version(
+        self, key: ObjectKey, planned: ResourceVersion, *, cause: InvalidError
+    ) -> None:
+        """Tell a patch that came too late from one that is wrong.
+
+        The API server applies a patch before it compares versions, so one that no longer fits a
+        newer state is answered like one that never fitted: 422.
+        """
+        body = await self._client.request("GET", object_path(key))
+        if document_of(body, what=f"GET {key}").resource_version != planned:
+            raise ConflictError(f"{key} is newer: {cause}", code=409, reason="Conflict") from cause
 
     @override
     async def delete(
