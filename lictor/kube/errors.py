@@ -1,5 +1,7 @@
 """Answers of the API server as errors that say whether trying again can help."""
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -23,6 +25,11 @@ SILENT: Final = "Silent"
 """`ApiError.reason` where an open connection has brought nothing for too long."""
 
 _MESSAGE_CHARACTERS: Final = 1_000
+_CAUSES: Final = 5
+_QUOTING: Final = frozenset(
+    {"Invalid value", "Duplicate value", "Unsupported value", "Not found", "Too many"}
+)
+_QUOTED: Final = re.compile(r'"(?:[^"\\]|\\.)*"')
 _MAX_RETRY_SECONDS: Final = 60.0
 _BY_CODE: Final[Mapping[int, type[ApiError]]] = {
     400: InvalidError,
@@ -42,12 +49,26 @@ class AnswerTooLargeError(ApiError):
     """The answer exceeds our limit; a list can be asked for in smaller pages."""
 
 
+class Cause(msgspec.Struct, frozen=True):
+    """`metav1.StatusCause`."""
+
+    field: str = ""
+    message: str = ""
+
+
+class Details(msgspec.Struct, frozen=True):
+    """`metav1.StatusDetails`, as far as it explains."""
+
+    causes: tuple[Cause, ...] | None = None
+
+
 class Status(msgspec.Struct, frozen=True):
     """`metav1.Status`, as far as it decides what we do."""
 
     message: str = ""
     reason: str = ""
     code: int = 0
+    details: Details | None = None
 
 
 def read_status(body: bytes) -> Status:
@@ -71,7 +92,7 @@ def status_error(code: int, body: bytes, *, what: str, retry_after: str = "") ->
     message = f"{what}: {code} {status.reason}"
     # What a Secret may not hold could be quoted: its errors are told without the server's words.
     if status.message and "/secrets" not in what:
-        message += f": {status.message[:_MESSAGE_CHARACTERS]}"
+        message += f": {_explanation(status)[:_MESSAGE_CHARACTERS]}"
     if code == 429:  # noqa: PLR2004 - Too Many Requests
         return ThrottledError(message, retry_after_seconds=_seconds(retry_after))
     if code == 409 and status.reason == "AlreadyExists":  # noqa: PLR2004 - Conflict
@@ -92,6 +113,39 @@ def document_of(body: bytes, *, what: str) -> Document:
         return Document(body)
     except InputError as err:
         raise UnavailableError(f"{what}: the answer is no object: {err}") from err
+
+
+def _explanation(status: Status) -> str:
+    """Return the server's words without the values that it quotes: one may be a whole object."""
+    causes = (status.details.causes if status.details else None) or ()
+    if not causes:
+        return status.message
+    return "; ".join(
+        ": ".join(filter(None, (cause.field, _without_value(cause.message))))
+        for cause in causes[:_CAUSES]
+    )
+
+
+def _without_value(message: str) -> str:
+    """Cut the value from a `field.Error`: `Invalid value: <value>: <detail>`."""
+    kind, colon, rest = message.partition(": ")
+    if not colon or kind not in _QUOTING:
+        return message
+    if rest.startswith('"'):
+        quoted = _QUOTED.match(rest)
+        end = quoted.end() if quoted else len(rest)
+    elif rest.startswith(("{", "[")):
+        end = _json_end(rest)
+    else:
+        end = rest.find(": ") if ": " in rest else len(rest)
+    return kind + rest[end:]
+
+
+def _json_end(text: str) -> int:
+    try:
+        return json.JSONDecoder().raw_decode(text)[1]
+    except (ValueError, RecursionError):
+        return len(text)
 
 
 def _seconds(retry_after: str) -> float:
