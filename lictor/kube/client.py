@@ -26,7 +26,9 @@ JSON: Final = "application/json"
 MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
 """Fits a page of 500 objects of 0.5 MB; a list that exceeds it is read in smaller pages."""
 
-_MAX_STATUS_BYTES: Final = 64 * 1024
+_MAX_STATUS_BYTES: Final = 16 * 1024 * 1024
+"""The answer to a patch that is refused quotes the whole object, twice."""
+
 _READ_BYTES: Final = 1024 * 1024
 """Read ahead of each connection; larger events come in pieces."""
 

@@ -170,6 +170,7 @@ class Reflector:
         self._knows_watch_list = True
         self._version = ""
         self._list_version = FROM_CACHE
+        self._listed_at = 0.0
         self._relist_at = 0.0
         self._refused_since: float | None = None
         self._failures = 0
@@ -187,9 +188,8 @@ class Reflector:
             try:
                 await self._pass()
             except (ApiError, InputError) as err:
-                lasted = _now() - began
-                wait = backoff.after(lasted=lasted)
-                await asyncio.sleep(self._after(err, wait=wait, lasted=lasted))
+                wait = backoff.after(lasted=_now() - began)
+                await asyncio.sleep(self._after(err, wait))
 
     async def _pass(self) -> None:
         """List where that is due, and follow one watch to its end.
@@ -296,16 +296,18 @@ class Reflector:
         self._refused_since = None
         self._failures = 0
         spread = 0.9 + 0.2 * self._random.random()
-        self._relist_at = _now() + spread * self._pace.relist_seconds
+        self._listed_at = _now()
+        self._relist_at = self._listed_at + spread * self._pace.relist_seconds
 
-    def _after(self, error: ApiError | InputError, *, wait: float, lasted: float) -> float:
+    def _after(self, error: ApiError | InputError, wait: float) -> float:
         """Choose how to go on after a failure, and return how long to wait first."""
         reason = _reason(error)
         self._count(reason, error)
         match reason:
             case _Reason.EXPIRED:
-                # Once at once; a server that goes on like this is waited for.
-                wait = 0.0 if self._version and lasted > self._pace.short_seconds else wait
+                # At once, as after each restart of an API server; but not round and round.
+                long_ago = _now() - self._listed_at > self._pace.backoff_seconds[1]
+                wait = 0.0 if self._version and long_ago else wait
                 self._list_anew(version=CONSISTENT)
             case _Reason.SILENT:
                 return self._after_silence(wait)

@@ -481,3 +481,55 @@ def test_informer_is_not_synced_while_a_relist_is_due() -> None:
 
     assert not watched.informer.synced()
     assert watched.held == {"a": "3"}
+
+
+def test_informer_lists_at_once_after_a_restart_of_the_api_server() -> None:
+    """A restarted API server knows no old versions: to wait would only cost time."""
+    watched = _Watched(
+        watches=[
+            [*_initial(_map("a", 3), version=5), 60.0],
+            ExpiredError("too old", code=410, reason="Expired"),
+            [*_initial(_map("a", 9), version=30), HANG],
+        ],
+        seconds=100,
+    )
+
+    assert watched.held == {"a": "9"}
+    assert watched.gaps() == [60.0, 0.0]
+
+
+def test_informer_waits_for_a_server_that_calls_each_version_expired() -> None:
+    """Lists that expire as soon as they are made do not become a storm of lists."""
+    again = [[*_initial(version=5), failure(410, "Expired")] for _ in range(50)]
+
+    watched = _Watched(watches=again, seconds=60)
+
+    assert len(watched.api.watches) < 10
+
+
+def test_informer_lists_anew_when_the_server_fails_on_and_on() -> None:
+    """A version that the server cannot serve is given up in the end."""
+    broken = [UnavailableError("failed", code=500, reason="InternalError")] * 8
+    watched = _Watched(
+        watches=[
+            [*_initial(_map("a", 3), version=5), 60.0],
+            *broken,
+            [*_initial(_map("a", 9), version=30), HANG],
+        ],
+        seconds=600,
+    )
+
+    assert watched.held == {"a": "9"}
+    versions = [query.get("resourceVersion") for query in watched.api.watches]
+    assert versions[:10] == [None, *["5"] * 8, None]
+
+
+def test_informer_lists_everything_from_time_to_time() -> None:
+    """A resumed watch does not repair what was missed: each hour everything is listed anew."""
+    quiet = [[step for _ in range(9) for step in (30.0, bookmark(str(v)))] for v in range(20)]
+    watched = _Watched(watches=[[*_initial(version=5), *quiet[0]], *quiet[1:]], seconds=4500)
+
+    first, *rest = [q["at"] for q in watched.api.watches if "sendInitialEvents" in q]
+
+    assert first == 0.0
+    assert 3240 <= rest[0] <= 3960 + 300
