@@ -32,6 +32,9 @@ _HANDSHAKE_SECONDS: Final = 10.0
 _LINGER_SECONDS: Final = 10.0
 """How long the rest of a refused body is read and thrown away."""
 
+_CUT_SECONDS: Final = 0.1
+"""How long what has outlasted the draining may still take."""
+
 _LINE_BYTES: Final = 8190
 _HEADERS: Final = 64
 _MARGIN_SECONDS: Final = 0.5
@@ -131,7 +134,7 @@ class GateServer:
         except TimeoutError:
             metrics.LIMIT_HITS.labels(limit="gate_drain_seconds").inc()
         web_server.pre_shutdown()
-        await web_server.shutdown(1.0)
+        await web_server.shutdown(_CUT_SECONDS)
 
     def _protocol(self, web_server: web.Server) -> asyncio.BaseProtocol:
         if len(web_server.connections) >= self._limits.connections:

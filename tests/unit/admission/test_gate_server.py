@@ -266,7 +266,7 @@ async def test_listen_answers_what_has_begun_before_it_ends() -> None:
     async with client() as session, asyncio.TaskGroup() as group, serving(calls) as served:
         begun = group.create_task(post(replace(served, session=session)))
         await calls.asked.wait()
-        asyncio.get_running_loop().call_later(0.1, calls.hold.set)
+        asyncio.get_running_loop().call_later(0.5, calls.hold.set)
 
     assert begun.result()[:2] == (200, "admitted")
 

@@ -224,6 +224,7 @@ def test_error_carries_the_status_of_its_fault(code: int, reason: str, fault: Fa
         pytest.param(b'{"request":{"uid":"a\\u0062"', "ab", id="escaped"),
         pytest.param(b'{"request":{"uid":"a', None, id="cut within"),
         pytest.param(b'{"request":{"metadata":{"uid":"b"}}}', None, id="another uid"),
+        pytest.param(b'{"x":{"uid":"b"},"request":{"uid":"a"', "a", id="of something else"),
         pytest.param(b'{"uid":"b"}', None, id="not of the request"),
         pytest.param(b'[{"request":{"uid":"b"}}]', None, id="within a list"),
         pytest.param(b'}{"request":{"uid":"a"', None, id="closed before opened"),

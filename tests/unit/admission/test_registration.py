@@ -172,6 +172,18 @@ async def test_reconcile_restores_what_somebody_edited(edit: Any) -> None:  # no
     assert [line["event"] for line in lines] == ["registration.drift"]
 
 
+async def test_reconcile_restores_its_own_mark() -> None:
+    """Without the mark of what we wrote, the next edit by somebody else would pass for ours."""
+    writer = MemoryRegistrationWriter()
+    await registrar(writer).reconcile(CA)
+    tree = {**writer.objects[VALIDATING].tree, "metadata": {"name": "lictor"}}
+    writer.put(VALIDATING, Document.of(tree))
+
+    assert await registrar(writer).reconcile(CA)
+
+    assert "lictor.dev/registration" in (writer.objects[VALIDATING].meta.annotations or {})
+
+
 async def test_reconcile_does_not_call_our_own_change_drift() -> None:
     """Other policies, or another CA, are written without an alarm."""
     writer = MemoryRegistrationWriter()
