@@ -4,12 +4,14 @@ import asyncio
 import base64
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from testkit.client import MERGE_PATCH, ApiClient
 from testkit.plane import Plane
+from testkit.process import Child
 from testkit.world import GATE, NAMESPACE, World, WorldOptions
 
 pytestmark = pytest.mark.controlplane
@@ -128,7 +130,7 @@ async def test_gate_stops_cleanly_and_another_replica_takes_over(
     admin: ApiClient,
     namespace: str,
     plane: Plane,
-    tmp_path: Any,  # noqa: ANN401
+    tmp_path: Path,
 ) -> None:
     """A second replica serves with the same certificate, and leads when the first has stopped."""
     options = WorldOptions(
@@ -162,7 +164,7 @@ async def test_gate_stops_cleanly_and_another_replica_takes_over(
 async def test_gate_refuses_to_start_with_the_exit_code_that_says_why(
     gate: World,
     plane: Plane,
-    tmp_path: Any,  # noqa: ANN401
+    tmp_path: Path,
 ) -> None:
     """Configuration 2, ledger 4, rights 5: whoever restarts it can tell them apart."""
     law = tmp_path / "policy.yaml"
@@ -180,12 +182,34 @@ async def test_gate_refuses_to_start_with_the_exit_code_that_says_why(
     assert "namespaces" in refused.stderr
 
 
+async def test_gate_stops_cleanly_while_it_waits_for_the_api_server(
+    gate: World,
+    plane: Plane,
+    tmp_path: Path,
+) -> None:
+    """A start that cannot go on yet is no failure, and ends at once when it is told to."""
+    away = tmp_path / "away.kubeconfig"
+    away.write_text(plane.kubeconfig().read_text().replace(plane.url, "https://127.0.0.1:1"))
+    flags = [f"cluster.kubeconfig={away}", f"audit.path={tmp_path}/ledger"]
+    flags += ["gate.port=0", "gate.metricsPort=0"]
+    argv = [*gate.gate.argv, *(word for flag in flags for word in ("--set", flag))]
+    log = tmp_path / "gate.log"
+    child = Child(argv, log, ready=lambda: "cluster.unavailable" in log.read_text())
+    child.start()
+
+    began = time.monotonic()
+    code = child.stop()
+
+    assert code == 0
+    assert time.monotonic() - began < 5
+
+
 async def test_strict_audit_leaves_it_to_the_failure_policy(
     gate: World,
     admin: ApiClient,
     namespace: str,
     plane: Plane,
-    tmp_path: Any,  # noqa: ANN401
+    tmp_path: Path,
 ) -> None:
     """In `blocking-strict` a decision that cannot be recorded is no answer."""
     gate.gate.stop()
