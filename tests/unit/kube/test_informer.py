@@ -313,6 +313,15 @@ def test_informer_lists_anew_when_internal_errors_do_not_end() -> None:
     )
 
     assert watched.held == {"a": "6"}
+    assert watched.api.watches[-1]["sendInitialEvents"] == "true"
+
+
+def test_informer_is_ever_more_patient_where_it_is_throttled() -> None:
+    """A server that names a second each time is still asked less and less often."""
+    patient = ThrottledError("wait", retry_after_seconds=1.0)
+    watched = _Watched(watches=[_initial(version=5), *[patient] * 200], seconds=120)
+
+    assert len(watched.api.watches) < 12
 
 
 def test_informer_treats_a_very_short_watch_as_a_failure() -> None:

@@ -189,6 +189,16 @@ def test_store_replace_sees_another_object_of_the_same_name() -> None:
     assert _versions(store, "u1") == []
 
 
+def test_store_replace_forgets_the_states_of_what_went() -> None:
+    """What a list no longer has leaves nothing behind."""
+    store = _store()
+    store.put(PLACE, _entry(1))
+    store.put(PLACE, _entry(2))
+
+    assert store.replace({}) == [KEY]
+    assert _versions(store) == []
+
+
 def test_store_counts_its_objects() -> None:
     """The gauge follows puts, removals and lists."""
     gauge = metrics.CACHED_OBJECTS.labels(kind="configmaps")
