@@ -283,12 +283,14 @@ def _stages(
 
 def _memory(base: _Base) -> Memory:
     states = base.stores.states
-    episodes = Episodes(states)
-    episodes.load()
     window = base.settings.enforcer.budget.window_seconds
-    return Memory(
-        episodes=episodes, heats=Heats(states), budgets=Budgets(states, window_seconds=window)
+    memory = Memory(
+        episodes=Episodes(states),
+        heats=Heats(states),
+        budgets=Budgets(states, window_seconds=window),
     )
+    memory.load()
+    return memory
 
 
 def limits_of(settings: Settings) -> Limits:

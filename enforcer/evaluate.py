@@ -171,7 +171,7 @@ class Evaluator:
         if not assessment.good or not document.uid:
             return False
         digest = self._digester.attest(document)
-        if self._known_digest(document.uid) == digest:
+        if await self._known_digest(document.uid) == digest:
             return False
         body = None if is_sensitive(target.kind) else document.raw
         baseline = Baseline(
@@ -205,22 +205,22 @@ class Evaluator:
                 return await self.keep(earlier)
         return False
 
-    def baseline(self, uid: Uid) -> Baseline | None:
+    async def baseline(self, uid: Uid) -> Baseline | None:
         """Return the last good state of an object.
 
         Raises:
             StoreError: the store could not be read.
         """
-        return self._baselines.get(uid)
+        return await asyncio.to_thread(self._baselines.get, uid)
 
-    def forget(self, uid: Uid) -> None:
+    async def forget(self, uid: Uid) -> None:
         """Drop the baseline of an object that is gone.
 
         Raises:
             StoreError: the store could not be written.
         """
         self._known.pop(uid, None)
-        self._baselines.forget(uid)
+        await asyncio.to_thread(self._baselines.forget, uid)
 
     @property
     def _everything(self) -> frozenset[BoundPolicyId]:
@@ -230,10 +230,10 @@ class Evaluator:
         answer = decide(request, self._snapshot, facts)
         return None if isinstance(answer, Needs) else answer
 
-    def _known_digest(self, uid: Uid) -> Digest | None:
+    async def _known_digest(self, uid: Uid) -> Digest | None:
         known = self._known.get(uid)
         if known is None:
-            stored = self._baselines.get(uid)
+            stored = await self.baseline(uid)
             if stored is not None:
                 self._remember(uid, stored.digest)
                 known = stored.digest

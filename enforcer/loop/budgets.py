@@ -1,5 +1,6 @@
 """How many writes were made within a window, for each policy and for the cluster."""
 
+import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -34,48 +35,56 @@ class Budgets:
         self._window = window_seconds
         self._slots: dict[str, dict[int, int]] = {}
 
-    def of_policy(self, policy: BoundPolicyId, now: float) -> Spending:
-        """Return what was written for a policy.
+    def load(self) -> None:
+        """Read what was kept.
 
         Raises:
             StoreError: the store could not be read.
         """
+        for key, state in self._states.items(StateKind.BUDGET):
+            counts = {slot: count for slot, count in state.items() if isinstance(count, int)}
+            self._slots[key] = {int(slot): count for slot, count in counts.items()}
+
+    def of_policy(self, policy: BoundPolicyId, now: float) -> Spending:
+        """Return what was written for a policy."""
         return self._spending(f"policy/{policy}", window=self._window, now=now)
 
     def of_cluster(self, now: float) -> Spending:
-        """Return what was written for all policies together within a minute.
-
-        Raises:
-            StoreError: the store could not be read.
-        """
+        """Return what was written for all policies together within a minute."""
         return self._spending(_CLUSTER_KEY, window=_CLUSTER_SECONDS, now=now)
 
-    def charge(self, policies: Iterable[BoundPolicyId], now: float) -> None:
+    async def charge(self, policies: Iterable[BoundPolicyId], now: float) -> None:
         """Count one write; done before it, so that a crash never gives it back.
+
+        It counts from the moment of the call, before anything is awaited.
 
         Raises:
             StoreError: the store could not be written.
         """
-        for policy in policies:
-            self._charge(f"policy/{policy}", window=self._window, now=now)
-        self._charge(_CLUSTER_KEY, window=_CLUSTER_SECONDS, now=now)
+        await self._add(policies, now=now, count=1)
 
-    def refund(self, policies: Iterable[BoundPolicyId], charged_at: float) -> None:
+    async def refund(self, policies: Iterable[BoundPolicyId], charged_at: float) -> None:
         """Take back one charge whose write was never sent.
 
         Raises:
             StoreError: the store could not be written.
         """
-        for policy in policies:
-            self._charge(f"policy/{policy}", window=self._window, now=charged_at, count=-1)
-        self._charge(_CLUSTER_KEY, window=_CLUSTER_SECONDS, now=charged_at, count=-1)
+        await self._add(policies, now=charged_at, count=-1)
 
-    def _charge(self, key: str, *, window: float, now: float, count: int = 1) -> None:
-        slots = self._current(key, window=window, now=now)
-        slot = int(now * _SLOTS / window)
-        slots[slot] = max(0, slots.get(slot, 0) + count)
-        state: JsonObject = {str(number): count for number, count in sorted(slots.items())}
-        self._states.write(StateKind.BUDGET, key, state)
+    async def _add(self, policies: Iterable[BoundPolicyId], *, now: float, count: int) -> None:
+        windows = {f"policy/{policy}": self._window for policy in policies}
+        windows[_CLUSTER_KEY] = _CLUSTER_SECONDS
+        changed: dict[str, JsonObject] = {}
+        for key, window in windows.items():
+            slots = self._current(key, window=window, now=now)
+            slot = int(now * _SLOTS / window)
+            slots[slot] = max(0, slots.get(slot, 0) + count)
+            changed[key] = {str(number): found for number, found in sorted(slots.items())}
+        await asyncio.to_thread(self._write, changed)
+
+    def _write(self, changed: dict[str, JsonObject]) -> None:
+        for key, state in changed.items():
+            self._states.write(StateKind.BUDGET, key, state)
 
     def _spending(self, key: str, *, window: float, now: float) -> Spending:
         slots = self._current(key, window=window, now=now)
@@ -85,11 +94,7 @@ class Budgets:
         return Spending(spent=sum(slots.values()), room_seconds=max(0.0, room))
 
     def _current(self, key: str, *, window: float, now: float) -> dict[int, int]:
-        slots = self._slots.get(key)
-        if slots is None:
-            state = self._states.read(StateKind.BUDGET, key) or {}
-            slots = {int(slot): count for slot, count in state.items() if isinstance(count, int)}
-            self._slots[key] = slots
+        slots = self._slots.setdefault(key, {})
         latest = int(now * _SLOTS / window)
         for slot in [one for one in slots if one < latest - _SLOTS]:
             del slots[slot]

@@ -1,5 +1,6 @@
 """Episodes of drift: one an object, from the first sight of a violation to its end."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -65,9 +66,6 @@ class Episodes:
 
         A policy that stays violated keeps the time at which that began, even when others come
         and go: settling cannot be put off by adding violations.
-
-        Raises:
-            StoreError: the store could not be written.
         """
         fingerprint = fingerprint_of(verdicts, policy_set)
         known = self._open.get(uid)
@@ -75,25 +73,28 @@ class Episodes:
         earlier = known.since if known is not None else {}
         since = {one: earlier.get(one, now) for one in ids}
         if known is not None and known.fingerprint == fingerprint:
-            self._open[uid] = replace(known, reads=known.reads + 1)
-            return self._open[uid]
-        reads = known.reads + 1 if known is not None and set(ids) <= set(earlier) else 1
-        return self._keep(uid, Episode(fingerprint=fingerprint, since=since, reads=reads))
+            episode = replace(known, reads=known.reads + 1)
+        else:
+            reads = known.reads + 1 if known is not None and set(ids) <= set(earlier) else 1
+            episode = Episode(fingerprint=fingerprint, since=since, reads=reads)
+        # It is kept with the first thing that is recorded of it.
+        self._open[uid] = episode
+        return episode
 
-    def recorded(self, uid: Uid, drift: int) -> Episode:
+    async def recorded(self, uid: Uid, drift: int) -> Episode:
         """Note that the drift is on record.
 
         Raises:
             StoreError: the store could not be written.
         """
-        return self._keep(uid, replace(self._open[uid], drift=drift))
+        return await self._keep(uid, replace(self._open[uid], drift=drift))
 
     def tried(self, uid: Uid) -> Episode:
         """Note one more attempt; kept in memory, since the intent itself is on record."""
         self._open[uid] = replace(self._open[uid], attempts=self._open[uid].attempts + 1)
         return self._open[uid]
 
-    def hold(self, uid: Uid, reason: str) -> bool:
+    async def hold(self, uid: Uid, reason: str) -> bool:
         """Note what holds it; returns whether that is news.
 
         Raises:
@@ -101,18 +102,18 @@ class Episodes:
         """
         if self._open[uid].held == reason:
             return False
-        self._keep(uid, replace(self._open[uid], held=reason))
+        await self._keep(uid, replace(self._open[uid], held=reason))
         return True
 
-    def escalate(self, uid: Uid, *, now: float) -> None:
+    async def escalate(self, uid: Uid, *, now: float) -> None:
         """Try nothing for ten minutes: the API server has refused for good.
 
         Raises:
             StoreError: the store could not be written.
         """
-        self._keep(uid, replace(self._open[uid], escalated_until=now + ESCALATION_SECONDS))
+        await self._keep(uid, replace(self._open[uid], escalated_until=now + ESCALATION_SECONDS))
 
-    def close(self, uid: Uid) -> Episode | None:
+    async def close(self, uid: Uid) -> Episode | None:
         """End the episode: the object complies, or is gone.
 
         Raises:
@@ -120,21 +121,21 @@ class Episodes:
         """
         episode = self._open.pop(uid, None)
         if episode is not None:
-            self._states.write(StateKind.EPISODE, uid, None)
+            await asyncio.to_thread(self._states.write, StateKind.EPISODE, uid, None)
         return episode
 
-    def prune(self, alive: Iterable[Uid]) -> None:
+    async def prune(self, alive: Iterable[Uid]) -> None:
         """End the episodes of objects that went unseen.
 
         Raises:
             StoreError: the store could not be written.
         """
         for uid in self._open.keys() - set(alive):
-            self.close(uid)
+            await self.close(uid)
 
-    def _keep(self, uid: Uid, episode: Episode) -> Episode:
-        self._states.write(StateKind.EPISODE, uid, _to_state(episode))
+    async def _keep(self, uid: Uid, episode: Episode) -> Episode:
         self._open[uid] = episode
+        await asyncio.to_thread(self._states.write, StateKind.EPISODE, uid, _to_state(episode))
         return episode
 
 

@@ -1,5 +1,6 @@
 """How hot an object is: writes of ours that somebody undoes each time."""
 
+import asyncio
 import math
 from typing import Final
 
@@ -19,77 +20,94 @@ class Heats:
 
     def __init__(self, states: StateStore) -> None:
         self._states = states
+        self._known: dict[tuple[StateKind, Uid], JsonObject] = {}
 
-    def at(self, uid: Uid, moment: float) -> float:
-        """Return the heat of an object at `moment`, Unix seconds.
+    def load(self) -> None:
+        """Read what was kept.
 
         Raises:
             StoreError: the store could not be read.
         """
-        state = self._states.read(StateKind.HEAT, uid)
+        for kind in (StateKind.HEAT, StateKind.QUARANTINE):
+            for key, state in self._states.items(kind):
+                self._known[kind, Uid(key)] = state
+
+    def at(self, uid: Uid, moment: float) -> float:
+        """Return the heat of an object at `moment`, Unix seconds."""
+        state = self._known.get((StateKind.HEAT, uid))
         return _cooled(state, moment) if state is not None else 0.0
 
-    def add(self, uid: Uid, *, heat: float, now: float) -> None:
+    async def add(self, uid: Uid, *, heat: float, now: float) -> None:
         """Count one write upon an object that had `heat` when its drift began.
 
         Raises:
             StoreError: the store could not be written.
         """
         state: JsonObject = {"milliheat": round((heat + 1.0) * 1000), "at": round(now * 1000)}
-        self._states.write(StateKind.HEAT, uid, state)
+        await self._keep(StateKind.HEAT, uid, state)
 
-    def quarantine(self, uid: Uid, *, policy_set: Digest, version: str, now: float) -> None:
+    async def quarantine(self, uid: Uid, *, policy_set: Digest, version: str, now: float) -> None:
         """Leave the object alone until the law changes or 24 hours bring no foreign write.
+
+        A write during that time begins the 24 hours anew.
 
         Raises:
             StoreError: the store could not be written.
         """
+        before = self._known.get((StateKind.QUARANTINE, uid), {})
+        if (before.get("policySet"), before.get("version")) == (policy_set, version):
+            return
         state: JsonObject = {
             "policySet": policy_set,
             "version": version,
             "since": round(now * 1000),
         }
-        self._states.write(StateKind.QUARANTINE, uid, state)
+        await self._keep(StateKind.QUARANTINE, uid, state)
 
     def quarantined(self, uid: Uid, *, policy_set: Digest, version: str, now: float) -> bool:
-        """Return whether the object is still in quarantine; ends it where its time is over.
-
-        Raises:
-            StoreError: the store could not be read or written.
-        """
-        state = self._states.read(StateKind.QUARANTINE, uid)
-        if state is None:
+        """Return whether the object is in quarantine still."""
+        state = self._known.get((StateKind.QUARANTINE, uid))
+        if state is None or state.get("policySet") != policy_set:
             return False
         since = state.get("since")
         quiet = now - (since if isinstance(since, int) else 0) / 1000
-        if state.get("policySet") != policy_set or (
-            state.get("version") == version and quiet >= _RELEASE_SECONDS
-        ):
-            self._states.write(StateKind.QUARANTINE, uid, None)
-            self._states.write(StateKind.HEAT, uid, None)
-            return False
-        if state.get("version") != version:
-            self.quarantine(uid, policy_set=policy_set, version=version, now=now)
-        return True
+        return state.get("version") != version or quiet < _RELEASE_SECONDS
 
-    def forget(self, uid: Uid) -> None:
+    async def release(self, uid: Uid) -> None:
+        """End a quarantine whose time is over, and begin cold.
+
+        Raises:
+            StoreError: the store could not be written.
+        """
+        if (StateKind.QUARANTINE, uid) in self._known:
+            await self.forget(uid)
+
+    async def forget(self, uid: Uid) -> None:
         """Drop what is known of an object that is gone.
 
         Raises:
             StoreError: the store could not be written.
         """
-        self._states.write(StateKind.HEAT, uid, None)
-        self._states.write(StateKind.QUARANTINE, uid, None)
+        for kind in (StateKind.HEAT, StateKind.QUARANTINE):
+            if (kind, uid) in self._known:
+                await self._keep(kind, uid, None)
 
-    def prune(self, now: float) -> None:
+    async def prune(self, now: float) -> None:
         """Drop what has cooled down.
 
         Raises:
-            StoreError: the store could not be read or written.
+            StoreError: the store could not be written.
         """
-        for key, state in tuple(self._states.items(StateKind.HEAT)):
-            if _cooled(state, now) < _COLD:
-                self._states.write(StateKind.HEAT, key, None)
+        for (kind, uid), state in tuple(self._known.items()):
+            if kind is StateKind.HEAT and _cooled(state, now) < _COLD:
+                await self._keep(kind, uid, None)
+
+    async def _keep(self, kind: StateKind, uid: Uid, state: JsonObject | None) -> None:
+        if state is None:
+            self._known.pop((kind, uid), None)
+        else:
+            self._known[kind, uid] = state
+        await asyncio.to_thread(self._states.write, kind, uid, state)
 
 
 def _cooled(state: JsonObject, moment: float) -> float:

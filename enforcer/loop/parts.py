@@ -29,6 +29,16 @@ class Memory:
     heats: Heats
     budgets: Budgets
 
+    def load(self) -> None:
+        """Read what an earlier life has kept.
+
+        Raises:
+            StoreError: the store could not be read.
+        """
+        self.episodes.load()
+        self.heats.load()
+        self.budgets.load()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stages:

@@ -40,20 +40,20 @@ class Reconciler:
         """
         document = await self._state(key)
         if document is None:
-            return self._gone(key)
+            return await self._gone(key)
         assessment = await self._assess(document, key)
         if assessment.violated and self._wants_live(assessment):
             # What is written is planned on what is there now, never on what a cache remembers.
             document = await self._stages.live.get(key)
             if document is None:
-                return self._gone(key)
+                return await self._gone(key)
             if document.resource_version != assessment.document.resource_version:
                 assessment = await self._assess(document, key)
         if not assessment.violated:
-            return self._clean(assessment)
+            return await self._clean(assessment)
         return await self._violated(assessment)
 
-    def prune(self, *, complete: bool) -> None:
+    async def prune(self, *, complete: bool) -> None:
         """Forget what is kept of objects that no cache knows any more.
 
         Args:
@@ -65,10 +65,10 @@ class Reconciler:
         if not self._stages.watch.synced():
             return
         for key in [one for one in self._uids if self._stages.watch.latest(one) is None]:
-            self._gone(key)
+            await self._gone(key)
         if complete:
-            self._stages.memory.episodes.prune(self._uids.values())
-        self._stages.memory.heats.prune(self._stages.clock.now().timestamp())
+            await self._stages.memory.episodes.prune(self._uids.values())
+        await self._stages.memory.heats.prune(self._stages.clock.now().timestamp())
 
     async def _state(self, key: ObjectKey) -> Document | None:
         if self._stages.watch.trusted(key):
@@ -78,7 +78,7 @@ class Reconciler:
     async def _assess(self, document: Document, key: ObjectKey) -> Assessment:
         target = ObjectRef(key, self._stages.kinds[key.resource], document.uid)
         if self._uids.get(key, document.uid) != document.uid:
-            self._gone(key)
+            await self._gone(key)
         self._uids[key] = document.uid
         evaluator = self._stages.evaluator
         assessment = await evaluator.assess(document, target)
@@ -98,17 +98,17 @@ class Reconciler:
     def _modes(self, assessment: Assessment) -> set[Existing]:
         return {effective_mode(one.bound, self._limits) for one in assessment.violated}
 
-    def _gone(self, key: ObjectKey) -> Next:
+    async def _gone(self, key: ObjectKey) -> Next:
         uid = self._uids.pop(key, None)
         if uid is not None:
             self._open.update(uid, (), Owner())
-            self._stages.evaluator.forget(uid)
-            self._stages.memory.episodes.close(uid)
-            self._stages.memory.heats.forget(uid)
+            await self._stages.evaluator.forget(uid)
+            await self._stages.memory.episodes.close(uid)
+            await self._stages.memory.heats.forget(uid)
         return Next(result=Result.GONE)
 
-    def _clean(self, assessment: Assessment) -> Next:
-        self._stages.memory.episodes.close(assessment.target.uid)
+    async def _clean(self, assessment: Assessment) -> Next:
+        await self._stages.memory.episodes.close(assessment.target.uid)
         # An error that a missing fact caused may pass; any other comes again each time.
         return Next(result=Result.CLEAN, retry=assessment.uncertain)
 
@@ -144,7 +144,7 @@ class Reconciler:
 
     async def _report(self, this: Pass) -> Pass:
         drift = await self._stages.scribe.drift(this.case, this.assessment.document)
-        episode = self._stages.memory.episodes.recorded(this.uid, drift)
+        episode = await self._stages.memory.episodes.recorded(this.uid, drift)
         key, owner = this.target.key, owner_label(this.case.owner)
         for verdict in this.case.violated:
             policy = verdict.bound.policy

@@ -88,7 +88,8 @@ class Repairer:
         this = this.with_around(
             await self._stages.surroundings.around(this.assessment.document, this.target)
         )
-        draft = self._plan(this, free or self._by_strictest(this.case.violated))
+        await self._end_quarantine(this)
+        draft = await self._plan(this, free or self._by_strictest(this.case.violated))
         plan = draft.plan
         # From here to the charge nothing is awaited: two workers never spend the same room.
         states = {verdict.bound.id: self._state(this, verdict) for verdict in this.case.violated}
@@ -97,7 +98,7 @@ class Repairer:
             return await self._hold(this, plan, hold=hold)
         if plan.kind is ActionKind.NOTIFY:
             return await self._notify(this, plan)
-        self._stages.memory.budgets.charge(plan.policies, this.now)
+        await self._stages.memory.budgets.charge(plan.policies, this.now)
         return await self._carry_out(this, plan)
 
     async def held(self, this: Pass, *, hold: Hold, plan: Plan | None = None) -> Next:
@@ -113,7 +114,7 @@ class Repairer:
             else:
                 ending = Ending(result=WriteResult.DENIED, gate=hold.reason)
                 await self._stages.scribe.outcome(this.case, plan, ending=ending)
-            self._stages.memory.episodes.hold(this.uid, hold.reason)
+            await self._stages.memory.episodes.hold(this.uid, hold.reason)
             policies = plan.policies if plan else [one.bound.id for one in this.case.violated]
             for policy in policies:
                 metrics.GATE_HOLDS.labels(gate=hold.reason, policy=policy).inc()
@@ -145,9 +146,9 @@ class Repairer:
             room_seconds=spending.room_seconds,
         )
 
-    def _plan(self, this: Pass, chosen: Sequence[Verdict]) -> Draft:
+    async def _plan(self, this: Pass, chosen: Sequence[Verdict]) -> Draft:
         stages, assessment = self._stages, this.assessment
-        baseline = stages.evaluator.baseline(this.uid)
+        baseline = await stages.evaluator.baseline(this.uid)
         body = baseline.body if baseline is not None else None
         missing = Obstacle.BASELINE_MISSING if baseline is None else Obstacle.BASELINE_DIGEST_ONLY
         autoscaled = stages.watch.autoscaled(this.target)
@@ -191,22 +192,30 @@ class Repairer:
             owner_governed=owner is not None and stages.watch.governs(owner),
             heat=memory.heats.at(this.uid, episode.began),
             drift_age_seconds=now - episode.began,
-            quarantined=memory.heats.quarantined(
-                this.uid,
-                policy_set=stages.evaluator.policy_set,
-                version=document.resource_version,
-                now=now,
-            ),
+            quarantined=self._quarantined(this),
             escalated_seconds=episode.escalated_until - now,
             cluster_spent=cluster.spent,
             cluster_allowance=self._limits.cluster_writes,
             cluster_room_seconds=cluster.room_seconds,
         )
 
+    def _quarantined(self, this: Pass) -> bool:
+        return self._stages.memory.heats.quarantined(
+            this.uid,
+            policy_set=self._stages.evaluator.policy_set,
+            version=this.assessment.document.resource_version,
+            now=this.now,
+        )
+
+    async def _end_quarantine(self, this: Pass) -> None:
+        """Let an object begin cold whose quarantine is over."""
+        if not self._quarantined(this):
+            await self._stages.memory.heats.release(this.uid)
+
     async def _hold(self, this: Pass, plan: Plan, *, hold: Hold) -> Next:
         stages = self._stages
         if hold.reason is Reason.QUARANTINED:
-            stages.memory.heats.quarantine(
+            await stages.memory.heats.quarantine(
                 this.uid,
                 policy_set=stages.evaluator.policy_set,
                 version=this.assessment.document.resource_version,
@@ -236,7 +245,7 @@ class Repairer:
         result = WriteResult.DENIED if plan.reason else sent
         ending = Ending(result=result, gate=plan.reason)
         await self._stages.scribe.outcome(this.case, plan, ending=ending)
-        self._stages.memory.episodes.hold(this.uid, mark)
+        await self._stages.memory.episodes.hold(this.uid, mark)
         for policy in plan.policies:
             metrics.REMEDIATIONS.labels(action=plan.kind, result=result, policy=policy).inc()
             if plan.reason:
@@ -256,7 +265,7 @@ class Repairer:
         try:
             intent = await stages.scribe.intent(this.case, plan, attempt=episode.attempts)
         except AuditUnavailableError:
-            stages.memory.budgets.refund(plan.policies, this.now)
+            await stages.memory.budgets.refund(plan.policies, this.now)
             raise
         judge = stages.evaluator.judge(this.assessment)
         execution = await stages.actor.carry_out(
@@ -264,7 +273,7 @@ class Repairer:
         )
         verification = Verification(result=execution.result)
         if execution.result not in _SENT:
-            stages.memory.budgets.refund(plan.policies, this.now)
+            await stages.memory.budgets.refund(plan.policies, this.now)
         else:
             verification = await stages.verifier.verify(plan, result=execution.result, judge=judge)
         ending = Ending(
@@ -294,7 +303,7 @@ class Repairer:
         stages, after = self._stages, ending.after
         if ending.result is WriteResult.APPLIED:
             heat = stages.memory.heats.at(this.uid, this.episode.began)
-            stages.memory.heats.add(this.uid, heat=heat, now=stages.clock.now().timestamp())
+            await stages.memory.heats.add(this.uid, heat=heat, now=stages.clock.now().timestamp())
         if after is not None and after.resource_version != plan.resource_version:
             stages.watch.wrote(
                 this.target.key, before=plan.resource_version, after=after.resource_version
@@ -304,10 +313,10 @@ class Repairer:
         await self._settle_accounts(this.case, plan, ending)
         _log(this, "outcome", decision=ending.result, reason=execution.text)
         if verification.verified:
-            stages.memory.episodes.close(this.uid)
+            await stages.memory.episodes.close(this.uid)
             return Next(result=Result.REPAIRED)
         if execution.terminal:
-            stages.memory.episodes.escalate(this.uid, now=this.now)
+            await stages.memory.episodes.escalate(this.uid, now=this.now)
             await self._tell(this, reason="RepairRefused", note=execution.text)
             return Next(result=Result.HELD, after_seconds=ESCALATION_SECONDS)
         return _again(execution)

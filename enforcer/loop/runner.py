@@ -117,7 +117,7 @@ class Loop:
         if result is WriteResult.APPLIED and document is not None:
             # The process died between its write and the count of it.
             heat = stages.memory.heats.at(document.uid, now)
-            stages.memory.heats.add(document.uid, heat=heat, now=now)
+            await stages.memory.heats.add(document.uid, heat=heat, now=now)
         await stages.scribe.recovered(intent.record, result=result, after=document)
         _LOG.warning("recovered", op=intent.record.act, decision=result)
 
@@ -186,14 +186,14 @@ class Loop:
                 await self._reconciler.repairer.pay_owed()
                 if clock.monotonic() >= due:
                     due = clock.monotonic() + self._interval()
-                    self._resync()
+                    await self._resync()
             except LictorError as err:
                 _LOG.warning("housekeeping", error=str(err))
 
-    def _resync(self) -> None:
+    async def _resync(self) -> None:
         # What no pass has met since the last sweep is not there any more.
         if self._queue.depth == 0:
-            self._reconciler.prune(complete=self._sweeps > 0)
+            await self._reconciler.prune(complete=self._sweeps > 0)
         self.sweep()
 
     def _interval(self) -> float:

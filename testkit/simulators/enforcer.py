@@ -170,8 +170,12 @@ class SimulatedEnforcer:
         )
         watch.start(self.queued.append)
         live = MemoryReader(self.cluster)
-        episodes = Episodes(self.states)
-        episodes.load()
+        memory = Memory(
+            episodes=Episodes(self.states),
+            heats=Heats(self.states),
+            budgets=Budgets(self.states, window_seconds=600.0),
+        )
+        memory.load()
         self.stages = Stages(
             watch=watch,
             evaluator=Evaluator(self.law, live, baselines=self.baselines, digester=DIGESTER),
@@ -179,11 +183,7 @@ class SimulatedEnforcer:
             verifier=Verifier(live, attest=DIGESTER.attest),
             scribe=Scribe(self.sink, DIGESTER),
             surroundings=Surroundings(watch, live, _Kinds()),
-            memory=Memory(
-                episodes=episodes,
-                heats=Heats(self.states),
-                budgets=Budgets(self.states, window_seconds=600.0),
-            ),
+            memory=memory,
             live=live,
             unjudged={resource: self.caches[resource] for resource in _KINDS},
             kinds=_KINDS,
