@@ -290,6 +290,35 @@ def test_elector_is_not_fresh_while_its_event_loop_was_held_up() -> None:
     _play(play)
 
 
+def test_elector_counts_its_age_from_before_a_slow_call() -> None:
+    """The API server may have written at the beginning of a call whose answer took 3 s."""
+
+    async def play(cluster: MemoryCluster, group: asyncio.TaskGroup) -> None:
+        one = _Candidate(cluster, "one")
+        plain = MemoryLeaseWriter.write
+
+        async def slow(key: ObjectKey, lease: Document) -> Document:
+            written = await plain(one.writer, key, lease)
+            await asyncio.sleep(3)
+            return written
+
+        one.writer.write = slow  # type: ignore[method-assign]  # a slow answer
+        group.create_task(one.run(), name="one")
+        await one.elector.wait_leader()
+        one.writer.before = _refuse
+        one.writer.write = _stalled  # type: ignore[method-assign]  # no answer
+        await asyncio.sleep(7.5)
+
+        assert not one.elector.fresh()
+
+    _play(play)
+
+
+async def _stalled(_: ObjectKey, lease: Document) -> Document:
+    await asyncio.sleep(1e6)
+    return lease
+
+
 def test_elector_stops_at_once_when_another_holds_the_lease() -> None:
     """Somebody wrote the Lease over: there is no reason to wait for the deadline."""
 

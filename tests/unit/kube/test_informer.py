@@ -313,7 +313,11 @@ def test_informer_lists_anew_when_internal_errors_do_not_end() -> None:
     )
 
     assert watched.held == {"a": "6"}
-    assert watched.api.watches[-1]["sendInitialEvents"] == "true"
+    assert [query.get("sendInitialEvents") for query in watched.api.watches[:10]] == [
+        "true",
+        *[None] * 8,
+        "true",
+    ]
 
 
 def test_informer_is_ever_more_patient_where_it_is_throttled() -> None:
