@@ -84,7 +84,8 @@ def run(paths: Sequence[str], *, quiet: bool = False) -> int:
 def _load_all(paths: Sequence[str]) -> None:
     """Load what is below the folders together, as a gate would: names must not clash."""
     folders = [path for path in paths if Path(path).is_dir()]
-    load(FolderSource(folders).read())
+    if folders:
+        load(FolderSource(folders).read())
 
 
 def _test_files(path: Path) -> Iterator[Path]:

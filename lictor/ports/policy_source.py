@@ -20,6 +20,6 @@ class PolicySource(Protocol):
         """Return every policy file, sorted by name.
 
         Raises:
-            InputError: the source is not there, cannot be read, or exceeds its limits.
+            InputError: the source is not there, is empty, cannot be read, or exceeds its limits.
         """
         ...

@@ -26,6 +26,9 @@ class FolderSource:
     A folder is read with all below it. Left out are hidden entries, folders named `tests` and
     files named `*.test.yaml`. A mounted ConfigMap is a folder of symbolic links: links are followed
     within the folder, and one that leads out of it is an error, since without it law is missing.
+
+    So is a path below which there is no policy: law that is empty allows everything, and a mistyped
+    or unmounted folder looks just like it.
     """
 
     paths: Sequence[str | Path]
@@ -34,17 +37,22 @@ class FolderSource:
         """Return every policy file, sorted by name.
 
         Raises:
-            InputError: a path is not there, cannot be read, leads out of its folder, or there is
-                more than the limits allow.
+            InputError: there is no path; or one is not there, cannot be read, leads out of its
+                folder, or holds no policy; or there is more than the limits allow.
         """
+        if not self.paths:
+            raise InputError("no folder of policies is named; expected at least one")
         found: dict[Path, str] = {}
         for path in self.paths:
             root = Path(path)
             try:
-                for name, file in _files(root):
-                    found.setdefault(file, name)
+                below = list(_files(root))
             except OSError as err:
                 raise InputError(f"{root}: {err.strerror or err}") from err
+            if not below:
+                raise InputError(f"{root}: there is no policy; expected at least one *.yaml file")
+            for name, file in below:
+                found.setdefault(file, name)
             if len(found) > MAX_FILES:
                 raise InputError(f"{root}: more than {MAX_FILES} files")
         return _read_all(sorted(found.items(), key=lambda item: item[1]))

@@ -43,6 +43,18 @@ def test_read_gives_policy_files_sorted_by_name(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a/policy.yml", "b/policy.yaml", "c.yaml"]
 
 
+def test_read_refuses_a_source_without_policies(tmp_path: Path) -> None:
+    """Empty law allows everything; a folder that is mistyped or not mounted looks just like it."""
+    write(tmp_path / "law" / "p.yaml")
+    write(tmp_path / "empty" / "README.md")
+    write(tmp_path / "empty" / "tests" / "case.yaml")
+
+    with pytest.raises(InputError, match="no folder of policies is named"):
+        FolderSource(()).read()
+    with pytest.raises(InputError, match=r"empty: there is no policy; expected at least one"):
+        FolderSource([tmp_path / "law", tmp_path / "empty"]).read()
+
+
 def test_read_gives_bytes_as_they_are(tmp_path: Path) -> None:
     """Nothing is decoded here."""
     (tmp_path / "p.yaml").write_bytes(b"\xff\r\n")
@@ -102,8 +114,9 @@ def test_read_says_what_is_not_there(tmp_path: Path, name: str) -> None:
 def test_read_opens_no_pipes(tmp_path: Path) -> None:
     """What is no regular file is not opened: a pipe would block."""
     os.mkfifo(tmp_path / "p.yaml")
+    write(tmp_path / "q.yaml")
 
-    assert names(tmp_path) == []
+    assert names(tmp_path) == ["q.yaml"]
     with pytest.raises(InputError, match="neither a folder nor a regular file"):
         FolderSource([tmp_path / "p.yaml"]).read()
 
@@ -127,8 +140,3 @@ def test_read_is_bounded(
 
     with pytest.raises(InputError, match=match):
         FolderSource([tmp_path]).read()
-
-
-def test_read_of_an_empty_folder_is_empty(tmp_path: Path) -> None:
-    """No files are no files."""
-    assert FolderSource([tmp_path]).read() == ()
