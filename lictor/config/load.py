@@ -10,8 +10,9 @@ from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from lictor.config.check import faults
 from lictor.config.settings import Settings
-from lictor.config.text import MAX_BYTES, read_yaml
+from lictor.config.text import read_yaml
 from lictor.errors import SettingsError
+from lictor.policy.yamltree import MAX_FILE_BYTES
 
 _SHOWN: Final = 60
 """Characters of a wrong value that an error shows."""
@@ -62,7 +63,7 @@ def parse_settings(
 def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(MAX_BYTES + 1)
+            return file.read(MAX_FILE_BYTES + 1)
     except OSError as err:
         raise SettingsError(f"{path}: cannot be read: {err.strerror}; expected a file") from err
 

@@ -6,9 +6,9 @@ import pytest
 
 from lictor.config.load import load_settings, parse_settings
 from lictor.config.settings import AuditMode, FailureClass, Settings
-from lictor.config.text import MAX_BYTES
 from lictor.errors import SettingsError
 from lictor.model.policy import Existing
+from lictor.policy.yamltree import MAX_FILE_BYTES
 
 
 def _write(folder: Path, text: str) -> Path:
@@ -105,11 +105,13 @@ def test_load_settings_reads_every_type(tmp_path: Path) -> None:
         ),
         pytest.param("policies: {paths: [1]}", r"paths\[0\] is 1; expected text", id="list-item"),
         pytest.param("a: 1\na: 2", r"line 2: the key .a. is there twice", id="doubled"),
-        pytest.param("a: [", r"not YAML: line 1: ", id="not-yaml"),
+        pytest.param("a: [", r"line \d: not YAML: ", id="not-yaml"),
         pytest.param("a: 1\n---\nb: 2", r"not YAML", id="two-documents"),
-        pytest.param("a: !!python/object:os.system 1", r"not YAML", id="unsafe-tag"),
-        pytest.param("? [a]\n: 1", r"not YAML", id="list-as-key"),
-        pytest.param("#" * (MAX_BYTES + 1), r"expected at most 1048576", id="too-large"),
+        pytest.param("a: &b 1\nc: *b", r"line 2: the alias", id="alias"),
+        pytest.param("gate: {port: 0644}", r"read differently by different", id="octal"),
+        pytest.param("a: !!python/object:os.system 1", r"line 1: the tag ", id="unsafe-tag"),
+        pytest.param("? [a]\n: 1", r"a key that is no string", id="list-as-key"),
+        pytest.param("#" * (MAX_FILE_BYTES + 1), r"expected at most 1048576", id="too-large"),
     ],
 )
 def test_load_settings_says_what_is_wrong(tmp_path: Path, text: str, said: str) -> None:
@@ -136,7 +138,7 @@ def test_load_settings_says_what_is_wrong(tmp_path: Path, text: str, said: str) 
             id="renew",
         ),
         pytest.param({"gate.keepaliveSeconds": "90"}, r"expected more than 90", id="keep-alive"),
-        pytest.param({"gate.keepaliveSeconds": ".nan"}, r"is nan; expected more", id="nan"),
+        pytest.param({"gate.keepaliveSeconds": ".nan"}, r"\.nan is read differently", id="nan"),
         pytest.param({"gate.inFlightBytes": "1"}, r"at least gate\.reviewBytes", id="budget"),
         pytest.param({"gate.classes": "[]"}, r"at least one failure class", id="no-class"),
         pytest.param(
@@ -215,7 +217,7 @@ def test_load_settings_of_other_bytes_says_so(tmp_path: Path) -> None:
 
 def test_load_settings_nested_beyond_recursion_is_refused(tmp_path: Path) -> None:
     """A hostile file raises the one error that callers handle."""
-    with pytest.raises(SettingsError, match="not YAML"):
+    with pytest.raises(SettingsError, match="nested deeper than"):
         load_settings(_write(tmp_path, "a: " + "[" * 5000 + "]" * 5000))
 
 
