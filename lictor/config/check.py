@@ -1,6 +1,7 @@
 """What must hold of settings beyond their types: ranges, and keys that belong together."""
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Final
 
@@ -13,6 +14,8 @@ from lictor.config.settings import (
     LogSettings,
     Settings,
 )
+from lictor.jsontypes import MAX_DEPTH
+from lictor.model.document import MAX_OBJECT_BYTES
 
 MAX_PORT: Final = 65535
 RENEW_FACTOR: Final = 1.2
@@ -22,6 +25,8 @@ GO_IDLE_SECONDS: Final = 90.0
 """After which Go's HTTP client closes an idle connection; we must not be first."""
 
 _MIB: Final = 1024 * 1024
+# Part of the name of a webhook, which the API server takes only as a DNS name (RFC 1123).
+_CLASS_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 def faults(settings: Settings) -> list[str]:
@@ -36,10 +41,22 @@ def faults(settings: Settings) -> list[str]:
         *_between("audit.waitBudgetSeconds", settings.audit.wait_budget_seconds, low=0, high=30),
         *_between("audit.queueRecords", settings.audit.queue_records, low=1, high=1_000_000),
         *_between("audit.batchRecords", settings.audit.batch_records, low=1, high=100_000),
+        *_record(settings),
         *_gate(settings.gate),
         *_enforcer(settings.enforcer),
         *_log(settings.log),
     ]
+
+
+def _record(settings: Settings) -> Iterator[str]:
+    """Keep the wait for the record within the time that a webhook has: a late denial admits."""
+    shortest = min((one.timeout_seconds for one in settings.gate.classes), default=1)
+    seconds = settings.audit.wait_budget_seconds
+    if seconds > shortest / 2:
+        yield (
+            f"audit.waitBudgetSeconds is {seconds}; expected at most half of the shortest "
+            f"timeoutSeconds of gate.classes ({shortest})"
+        )
 
 
 def _gate(gate: GateSettings) -> Iterator[str]:
@@ -47,8 +64,10 @@ def _gate(gate: GateSettings) -> Iterator[str]:
     yield from _between("gate.metricsPort", gate.metrics_port, low=0, high=MAX_PORT)
     if gate.port and gate.port == gate.metrics_port:
         yield f"gate.metricsPort is {gate.metrics_port}; expected another port than gate.port"
-    yield from _between("gate.reviewBytes", gate.review_bytes, low=_MIB, high=1024 * _MIB)
-    yield from _between("gate.depth", gate.depth, low=1, high=10_000)
+    # A review carries two states of an object: beyond that, and beyond the depth that the readers
+    # of JSON follow, a larger number would change nothing.
+    yield from _between("gate.reviewBytes", gate.review_bytes, low=_MIB, high=2 * MAX_OBJECT_BYTES)
+    yield from _between("gate.depth", gate.depth, low=1, high=MAX_DEPTH)
     if gate.in_flight_bytes < gate.review_bytes:
         yield (
             f"gate.inFlightBytes is {gate.in_flight_bytes}; "
@@ -78,8 +97,9 @@ def _classes(classes: tuple[FailureClass, ...]) -> Iterator[str]:
         if one.name in names:
             yield f'{key}.name is "{one.name}"; expected a name of its own'
         names.add(one.name)
-        if not (one.name.isascii() and one.name.replace("-", "").isalnum()):
-            yield f'{key}.name is "{one.name}"; expected letters, digits and "-"'
+        if not _CLASS_NAME.fullmatch(one.name):
+            expected = 'lower case letters and digits, with "-" between them, at most 63'
+            yield f'{key}.name is "{one.name}"; expected {expected}'
         if one.failure_policy not in {"Ignore", "Fail"}:
             yield f'{key}.failurePolicy is "{one.failure_policy}"; expected Ignore or Fail'
         yield from _between(f"{key}.timeoutSeconds", one.timeout_seconds, low=1, high=30)

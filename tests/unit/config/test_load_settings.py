@@ -145,7 +145,19 @@ def test_load_settings_says_what_is_wrong(tmp_path: Path, text: str, said: str) 
             {"gate.classes": "[{failurePolicy: ignore}]"}, r"expected Ignore or Fail", id="failure"
         ),
         pytest.param({"gate.classes": "[{}, {}]"}, r"a name of its own", id="same-class"),
-        pytest.param({"gate.classes": "[{name: a/b}]"}, r"letters, digits", id="class-name"),
+        *(
+            pytest.param({"gate.classes": f"[{{name: {name}}}]"}, r"lower case letters", id=name)
+            for name in ("a/b", "Open", "open-", "-open", "a" * 64)
+        ),
+        pytest.param({"gate.depth": "201"}, r"depth is 201; expected 1 to 200", id="depth"),
+        pytest.param(
+            {"gate.reviewBytes": str(65 * 1024 * 1024)}, r"to 67108864", id="review-bytes"
+        ),
+        pytest.param(
+            {"audit.waitBudgetSeconds": "1.6", "gate.classes": "[{timeoutSeconds: 3}, {name: x}]"},
+            r"waitBudgetSeconds is 1\.6; expected at most half of the shortest .* \(3\)",
+            id="wait-budget",
+        ),
         pytest.param(
             {"gate.classes": "[{timeoutSeconds: 31}]"}, r"is 31; expected 1 to 30", id="timeout"
         ),
