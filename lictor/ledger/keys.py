@@ -110,8 +110,10 @@ def load_digest_key(path: Path) -> bytes:
     """Read the key for digests.
 
     Raises:
-        SettingsError: the file is missing, open to others, or holds no key.
+        SettingsError: no file is named, or it is missing, open to others, or holds no key.
     """
+    if path == Path():
+        raise SettingsError("audit.digestKey: it must be set")
     text = _read_private(path).strip()
     if not _HEX.fullmatch(text) or len(text) % 2 or len(text) < 2 * MIN_KEY_BYTES:
         raise SettingsError(f"{path}: expected at least {2 * MIN_KEY_BYTES} hexadecimal digits")

@@ -118,6 +118,12 @@ def test_load_signer_refuses_what_is_no_key(tmp_path: Path, data: bytes, match: 
     assert "hunter2" not in str(caught.value)
 
 
+def test_load_digest_key_names_the_setting_that_is_missing() -> None:
+    """A setting that was forgotten is an empty path, which would be the folder we run in."""
+    with pytest.raises(SettingsError, match=r"audit\.digestKey: it must be set"):
+        load_digest_key(Path(""))  # noqa: PTH201 - as the empty setting gives it
+
+
 @pytest.mark.parametrize("data", [b"", b"zz" * 32, b"ab" * 31, b"abc" * 33])
 def test_load_digest_key_refuses_what_is_no_key(tmp_path: Path, data: bytes) -> None:
     """Short keys and other text are refused."""
