@@ -2,13 +2,10 @@
 
 import argparse
 import asyncio
-import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from enforcer.act import Actor
 from enforcer.evaluate import Evaluator
@@ -31,8 +28,18 @@ from enforcer.workqueue import WorkQueue
 from lictor.audit import Digester
 from lictor.cli import exits
 from lictor.cli.parser import add_settings_flags, read_settings
+from lictor.cli.program import (
+    Stop,
+    background,
+    cluster_uid,
+    end_with,
+    load_digester,
+    load_law,
+    own_version,
+    run_program,
+)
 from lictor.config.settings import AuditMode, Settings
-from lictor.errors import InputError, ObjectNotFoundError, SettingsError
+from lictor.errors import ObjectNotFoundError, SettingsError
 from lictor.kube.cached_reader import CachedReader
 from lictor.kube.client import KubeClient, open_client
 from lictor.kube.discovery import Discovery
@@ -43,30 +50,23 @@ from lictor.kube.lease_writer import ApiLeaseWriter
 from lictor.kube.object_writer import ApiObjectWriter
 from lictor.kube.paths import collection_path
 from lictor.kube.reader import ApiReader
-from lictor.ledger.errors import LedgerError
-from lictor.ledger.keys import load_digest_key
 from lictor.ledger.reader import LedgerReader
 from lictor.ledger.sequencer import Sequencer, open_ledger
-from lictor.model.names import Gvr, ObjectKey
+from lictor.model.names import Gvr
 from lictor.model.policy import Existing
-from lictor.ownership import Ownership
-from lictor.policy import Overrides, Snapshot, load
+from lictor.policy import Snapshot
 from lictor.ports.clock import Clock
 from lictor.ports.reader import Reader
-from lictor.sources.folder import FolderSource
 from lictor.stores.sqlite import Stores, open_stores
 from lictor.system import SystemClock, host_identity, random_hex
 from lictor.telemetry import metrics
-from lictor.telemetry.logs import configure, logger
+from lictor.telemetry.logs import logger
 from lictor.telemetry.server import serve_metrics
 
 if TYPE_CHECKING:
     from lictor.cli.parser import Subparsers
 
 _SURROUNDINGS: Final = (NAMESPACES, AUTOSCALERS, BUDGETS, PAUSES)
-_CLUSTER_NAMESPACE: Final = "kube-system"
-"""Its uid names the cluster, since nothing else does."""
-
 _RECORD_SECONDS: Final = 10.0
 """Nobody waits for an answer of ours: better a slow intent than no repair."""
 
@@ -100,54 +100,7 @@ def run_enforcer(arguments: argparse.Namespace) -> int:
     Raises:
         LictorError: the enforcer cannot go on; `lictor.cli.main` says so and gives the exit code.
     """
-    settings = read_settings(arguments)
-    configure(settings.log)
-    try:
-        return asyncio.run(_main(settings))
-    except LedgerError as err:
-        _LOG.error("enforcer.failed", error=str(err))
-        return exits.LEDGER
-
-
-class _Stop:
-    """Turns signals into a graceful stop, or into the end of a start that is not done yet."""
-
-    def __init__(self, main: asyncio.Task[Any]) -> None:
-        self._main = main
-        self._asked = asyncio.Event()
-        self._working = False
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._ask, number)
-
-    async def wait(self) -> None:
-        """Wait for a signal; from now on one does not cut anything off."""
-        self._working = True
-        await self._asked.wait()
-
-    def asked(self) -> bool:
-        """Return whether a signal has come."""
-        return self._asked.is_set()
-
-    def _ask(self, number: signal.Signals) -> None:
-        _LOG.info("enforcer.stopping", signal=number.name)
-        if not self._working and not self._asked.is_set():
-            self._main.cancel()
-        self._asked.set()
-
-
-async def _main(settings: Settings) -> int:
-    main = asyncio.current_task()
-    assert main is not None  # noqa: S101 (asyncio.run has made one)
-    stop = _Stop(main)
-    try:
-        await _run(settings, stop)
-    except asyncio.CancelledError:
-        if not stop.asked():
-            raise
-    except BaseExceptionGroup as group:
-        raise _first(group) from group
-    return exits.OK
+    return run_program(read_settings(arguments), _run)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,12 +118,10 @@ class _Base:
     digester: Digester
 
 
-async def _run(settings: Settings, stop: _Stop) -> None:
+async def _run(settings: Settings, stop: Stop) -> None:
     clock = SystemClock()
     law = load_law(settings)
-    digester = Digester(
-        settings.audit.digest_epoch, load_digest_key(Path(settings.audit.digest_key))
-    )
+    digester = load_digester(settings)
     audit = replace(
         settings.audit, mode=AuditMode.BLOCKING_STRICT, wait_budget_seconds=_RECORD_SECONDS
     )
@@ -181,7 +132,7 @@ async def _run(settings: Settings, stop: _Stop) -> None:
         # The Lease has connections of its own: a storm of repairs must not cost the leadership.
         open_client(settings.cluster, connections=2) as lease_client,
         open_ledger(
-            audit, cluster=await _cluster(client), version=_version(), clock=clock
+            audit, cluster=await cluster_uid(ApiReader(client)), version=own_version(), clock=clock
         ) as ledger,
     ):
         _LOG.info("metrics.listening", host=enforcer.metrics_host, port=port)
@@ -202,15 +153,15 @@ async def _run(settings: Settings, stop: _Stop) -> None:
     _LOG.info("enforcer.stopped")
 
 
-async def _work(base: _Base, stop: _Stop) -> None:
+async def _work(base: _Base, stop: Stop) -> None:
     governed = await _informers(base, _named(base.law), keep_overtaken=True)
     around = await _informers(base, [one for one in _SURROUNDINGS if one not in governed])
     informers = [*governed.values(), *around.values()]
     loop = _loop(base, list(governed.values()), around=list(around.values()))
-    async with _background() as start:
+    async with background() as start:
         for informer in informers:
             start(f"informer-{informer.resource.resource}", informer.run())
-        start("ledger", _watch_ledger(base.ledger))
+        start("ledger", end_with(base.ledger))
         for informer in informers:
             await informer.wait_synced()
         # Who does not see everything yet does not stand for election.
@@ -268,7 +219,7 @@ def _stages(
             ApiEventWriter(base.client, instance=host_identity(), clock=base.clock),
         ),
         verifier=Verifier(live, attest=digester.attest),
-        scribe=Scribe(base.ledger, digester, engine=_version()),
+        scribe=Scribe(base.ledger, digester, engine=own_version()),
         surroundings=Surroundings(watch, live, base.discovery),
         memory=_memory(base),
         live=live,
@@ -308,31 +259,6 @@ def limits_of(settings: Settings) -> Limits:
         policy_share=enforcer.budget.policy_share,
         cluster_writes=enforcer.budget.cluster_writes,
     )
-
-
-def load_law(settings: Settings) -> Snapshot:
-    """Return the policies that the settings name, compiled.
-
-    Raises:
-        SettingsError: they cannot be read, or something is wrong in them.
-    """
-    try:
-        law = load(
-            FolderSource(settings.policies.paths).read(),
-            Overrides(
-                existing=settings.policies.existing,
-                settle_seconds=settings.policies.settle_seconds,
-                failure_classes=tuple(part.name for part in settings.gate.classes),
-            ),
-            ownership=Ownership(
-                label_keys=settings.ownership.labels, registry=frozenset(settings.ownership.owners)
-            ),
-        )
-    except InputError as err:
-        raise SettingsError(str(err)) from err
-    metrics.POLICIES.set(len(law.policies))
-    metrics.POLICY_REVISION.labels(digest=law.digest).set(1)
-    return law
 
 
 def _named(law: Snapshot) -> Sequence[Gvr]:
@@ -394,49 +320,5 @@ def _state_file(settings: Settings) -> Path:
     return Path(settings.enforcer.state)
 
 
-async def _cluster(client: KubeClient) -> str:
-    key = ObjectKey(NAMESPACES, "", _CLUSTER_NAMESPACE)
-    found = await ApiReader(client).get(key)
-    return found.uid if found is not None else ""
-
-
-async def _watch_ledger(ledger: Sequencer) -> None:
-    raise LedgerError(await ledger.wait_failed())
-
-
-_Start = Callable[[str, Coroutine[Any, Any, object]], None]
-
-
-@asynccontextmanager
-async def _background() -> AsyncIterator[_Start]:
-    """Run tasks by name while the context lasts; one that fails ends them all."""
-    tasks: list[asyncio.Task[object]] = []
-    async with asyncio.TaskGroup() as group:
-
-        def start(name: str, work: Coroutine[Any, Any, object]) -> None:
-            tasks.append(group.create_task(work, name=name))
-
-        try:
-            yield start
-        finally:
-            for task in tasks:
-                task.cancel()
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first error of a group, which decides the exit code."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
 def _random() -> float:
     return int(random_hex(_RANDOM_BYTES), 16) / 2.0 ** (8 * _RANDOM_BYTES)
-
-
-def _version() -> str:
-    try:
-        return version("lictor")
-    except PackageNotFoundError:
-        return "0"

@@ -199,7 +199,10 @@ class Evaluator:
         states: Sequence[Document] = unjudged.take(target.key, target.uid)
         if assessment.good:
             return False
+        known = await self._known_digest(target.uid)
         for state in states:
+            if self._digester.attest(state) == known:
+                return False
             earlier = await self.assess(state, target)
             if earlier.good:
                 return await self.keep(earlier)
