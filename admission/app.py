@@ -2,13 +2,10 @@
 
 import argparse
 import asyncio
-import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from admission.certs import CertificateKeeper, server_context
@@ -18,11 +15,21 @@ from admission.review import Gate
 from admission.server import GateServer, Limits
 from admission.uninstall import uninstall
 from admission.upkeep import Upkeep
-from lictor.audit import Digester
 from lictor.cli import exits
 from lictor.cli.parser import add_settings_flags, read_settings
+from lictor.cli.program import (
+    NAMESPACES,
+    Stop,
+    background,
+    cluster_uid,
+    end_with,
+    load_digester,
+    load_law,
+    own_version,
+    run_program,
+)
 from lictor.config.settings import AuditMode, Settings
-from lictor.errors import InputError, SettingsError, UnavailableError
+from lictor.errors import InputError, SettingsError
 from lictor.kube.cached_reader import CachedReader
 from lictor.kube.client import KubeClient, open_client
 from lictor.kube.election import LEASES, Elector, LeaseLostError
@@ -30,19 +37,14 @@ from lictor.kube.informer import Informer
 from lictor.kube.lease_writer import ApiLeaseWriter
 from lictor.kube.reader import ApiReader
 from lictor.kube.registration_writer import ApiRegistrationWriter
-from lictor.ledger.errors import LedgerError
-from lictor.ledger.keys import load_digest_key
 from lictor.ledger.sequencer import Sequencer, open_ledger
 from lictor.matching import registration_rules
 from lictor.model.names import Gvk, Gvr, ObjectKey
 from lictor.model.request import Phase
-from lictor.ownership import Ownership
-from lictor.policy import Overrides, Snapshot, load
+from lictor.policy import Snapshot
 from lictor.ports.clock import Clock
 from lictor.ports.reader import Reader
-from lictor.sources.folder import FolderSource
 from lictor.system import SystemClock, host_identity
-from lictor.telemetry import metrics
 from lictor.telemetry.logs import configure, logger
 from lictor.telemetry.server import serve_metrics
 
@@ -51,12 +53,7 @@ if TYPE_CHECKING:
 
 LEASE: Final = "lictor-gate"
 
-_NAMESPACES: Final = Gvr("", "v1", "namespaces")
 _SECRETS: Final = Gvr("", "v1", "secrets")
-_CLUSTER_NAMESPACE: Final = "kube-system"
-"""Its uid names the cluster, since nothing else does."""
-
-_RETRY_SECONDS: Final = 2.0
 _LAME_SECONDS: Final = 5.0
 """As long as it takes, as a rule, until every node knows that an endpoint is gone."""
 
@@ -97,13 +94,7 @@ def run_gate(arguments: argparse.Namespace) -> int:
     Raises:
         LictorError: the gate cannot go on; `lictor.cli.main` says so and gives the exit code.
     """
-    settings = read_settings(arguments)
-    configure(settings.log)
-    try:
-        return asyncio.run(_main(settings))
-    except LedgerError as err:
-        _LOG.error("gate.failed", error=str(err))
-        return exits.LEDGER
+    return run_program(read_settings(arguments), _serve)
 
 
 def run_uninstall(arguments: argparse.Namespace) -> int:
@@ -118,65 +109,26 @@ def run_uninstall(arguments: argparse.Namespace) -> int:
     return exits.OK
 
 
-class _Stop:
-    """Turns signals into a graceful stop, or into the end of a start that is not done yet."""
-
-    def __init__(self, main: asyncio.Task[Any]) -> None:
-        """Listen for SIGTERM and SIGINT."""
-        self._main = main
-        self._asked = asyncio.Event()
-        self._serving = False
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._ask, number)
-
-    async def wait(self) -> None:
-        """Wait for a signal; from now on one does not cut anything off."""
-        self._serving = True
-        await self._asked.wait()
-
-    def asked(self) -> bool:
-        """Return whether a signal has come."""
-        return self._asked.is_set()
-
-    def _ask(self, number: signal.Signals) -> None:
-        _LOG.info("gate.stopping", signal=number.name)
-        if not self._serving and not self._asked.is_set():
-            self._main.cancel()
-        self._asked.set()
-
-
-async def _main(settings: Settings) -> int:
-    main = asyncio.current_task()
-    assert main is not None  # noqa: S101 (asyncio.run has made one)
-    stop = _Stop(main)
-    try:
-        await _serve(settings, stop)
-    except asyncio.CancelledError:
-        if not stop.asked():
-            raise
-    except BaseExceptionGroup as group:
-        raise _first(group) from group
-    return exits.OK
-
-
-async def _serve(settings: Settings, stop: _Stop) -> None:
+async def _serve(settings: Settings, stop: Stop) -> None:
     clock = SystemClock()
     gate, law = settings.gate, load_law(settings)
     rules = rules_of(law, settings)
-    emitter = Emitter(_digester(settings), engine=_version())
+    emitter = Emitter(load_digester(settings), engine=own_version())
     wake = asyncio.Event()
     async with (
         serve_metrics(gate.host, gate.metrics_port) as metrics_port,
         open_client(settings.cluster) as client,
         open_ledger(
-            settings.audit, cluster=await _cluster(client), version=_version(), clock=clock
+            settings.audit,
+            cluster=await cluster_uid(ApiReader(client)),
+            version=own_version(),
+            clock=clock,
         ) as ledger,
         _candidate(settings, clock, changed=wake.set) as elector,
-        _background() as start,
+        background() as start,
     ):
         _LOG.info("metrics.listening", host=gate.host, port=metrics_port)
-        namespaces = Informer(client, _NAMESPACES, Gvk("", "v1", "Namespace"))
+        namespaces = Informer(client, NAMESPACES, Gvk("", "v1", "Namespace"))
         reader = CachedReader([namespaces], ApiReader(client))
         context = server_context()
         upkeep = Upkeep(
@@ -206,36 +158,11 @@ async def _serve(settings: Settings, stop: _Stop) -> None:
             _LOG.info("gate.listening", host=gate.host, port=port, digest=law.digest)
             start("upkeep", upkeep.run())
             if settings.audit.mode is AuditMode.BLOCKING_STRICT:
-                start("ledger", _watch(ledger))
+                start("ledger", end_with(ledger))
             await stop.wait()
             server.drain()
             await asyncio.sleep(_lame_seconds(settings))
     _LOG.info("gate.stopped")
-
-
-def load_law(settings: Settings) -> Snapshot:
-    """Return the policies that the settings name, compiled.
-
-    Raises:
-        SettingsError: they cannot be read, or something is wrong in them.
-    """
-    try:
-        law = load(
-            FolderSource(settings.policies.paths).read(),
-            Overrides(
-                existing=settings.policies.existing,
-                settle_seconds=settings.policies.settle_seconds,
-                failure_classes=tuple(part.name for part in settings.gate.classes),
-            ),
-            ownership=Ownership(
-                label_keys=settings.ownership.labels, registry=frozenset(settings.ownership.owners)
-            ),
-        )
-    except InputError as err:
-        raise SettingsError(str(err)) from err
-    metrics.POLICIES.set(len(law.policies))
-    metrics.POLICY_REVISION.labels(digest=law.digest).set(1)
-    return law
 
 
 def rules_of(law: Snapshot, settings: Settings) -> Rules:
@@ -262,10 +189,6 @@ def hosts_of(settings: Settings) -> tuple[str, ...]:
     service = f"{registration.service}.{settings.cluster.namespace}.svc"
     host = urlsplit(registration.url).hostname
     return (service, host) if host else (service,)
-
-
-def _digester(settings: Settings) -> Digester:
-    return Digester(settings.audit.digest_epoch, load_digest_key(Path(settings.audit.digest_key)))
 
 
 def _gate(
@@ -324,19 +247,6 @@ def _lame_seconds(settings: Settings) -> float:
     return min(_LAME_SECONDS, settings.gate.drain_seconds / 2)
 
 
-async def _cluster(client: KubeClient) -> str:
-    """Return the uid of kube-system, which names the cluster; waits for the API server."""
-    reader = ApiReader(client)
-    while True:
-        try:
-            namespace = await reader.get(ObjectKey(_NAMESPACES, "", _CLUSTER_NAMESPACE))
-        except UnavailableError as err:
-            _LOG.warning("cluster.unavailable", error=str(err))
-        else:
-            return namespace.uid if namespace else ""
-        await asyncio.sleep(_RETRY_SECONDS)
-
-
 @asynccontextmanager
 async def _candidate(
     settings: Settings, clock: Clock, *, changed: Callable[[], None]
@@ -371,42 +281,6 @@ async def _stand(elector: Elector) -> None:
             _LOG.warning("lease.lost", error=str(err))
 
 
-async def _watch(ledger: Sequencer) -> None:
-    """End the program when the ledger has failed: only a restart recovers it.
-
-    Raises:
-        LedgerError: it has.
-    """
-    raise LedgerError(await ledger.wait_failed())
-
-
-_Start = Callable[[str, Coroutine[Any, Any, object]], None]
-
-
-@asynccontextmanager
-async def _background() -> AsyncIterator[_Start]:
-    """Run tasks by name while the context lasts; one that fails ends them all."""
-    tasks: list[asyncio.Task[object]] = []
-    async with asyncio.TaskGroup() as group:
-
-        def start(name: str, work: Coroutine[Any, Any, object]) -> None:
-            tasks.append(group.create_task(work, name=name))
-
-        try:
-            yield start
-        finally:
-            for task in tasks:
-                task.cancel()
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first error of a group, which decides the exit code."""
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
-
-
 async def _uninstall(settings: Settings) -> None:
     async with open_client(settings.cluster) as client:
         await uninstall(
@@ -417,10 +291,3 @@ async def _uninstall(settings: Settings) -> None:
             settle_seconds=settings.enforcer.lease.renew_deadline_seconds,
             clock=SystemClock(),
         )
-
-
-def _version() -> str:
-    try:
-        return version("lictor")
-    except PackageNotFoundError:
-        return "0"

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from admission.app import add_commands, hosts_of, load_law, rules_of
+from admission.app import add_commands, hosts_of, rules_of
 from lictor.cli.main import main
+from lictor.cli.program import load_law
 from lictor.config.load import parse_settings
 from lictor.config.settings import Settings
 from lictor.errors import SettingsError
