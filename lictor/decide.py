@@ -4,6 +4,7 @@ Synchronous, deterministic and free of I/O: the same request, snapshot and facts
 decision. The gate, the enforcer, `lictor test` and replay all call it.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -42,6 +43,9 @@ from lictor.policy import (
 
 MAX_MESSAGE_BYTES: Final = 5 * 1024
 """Of one message; a longer one from a messageExpression is not used (KEP-3488)."""
+
+# A message may quote the object, and is shown in a terminal, one line a policy.
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 _SHOWN_FAULTS: Final = 5
 _ERROR_LENGTH: Final = 512
@@ -292,7 +296,7 @@ def _message(source: Validation, rule: CompiledCel, inputs: _Inputs) -> str:
             text = rule.message.run_string(inputs.activation).strip()
         except EvaluationError:
             text = ""
-        if text and "\n" not in text and len(text.encode()) <= MAX_MESSAGE_BYTES:
+        if len(text.splitlines()) == 1 and len(text.encode()) <= MAX_MESSAGE_BYTES:
             return text
     if source.message:
         return source.message
@@ -435,4 +439,4 @@ def _line(verdict: Verdict) -> str:
     if verdict.outcome is Outcome.ERROR:
         parts.append(f"it could not be evaluated: {verdict.error}")
     title = policy.title.rstrip(".")
-    return f"{verdict.bound.id}: {title}: {'; '.join(parts)}"
+    return _CONTROL.sub(" ", f"{verdict.bound.id}: {title}: {'; '.join(parts)}")

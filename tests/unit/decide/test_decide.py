@@ -170,12 +170,25 @@ def test_decide_reads_match_conditions_first(expressions: list[str], outcome: Ou
     assert decided(review(pod()), snapshot).verdicts[0].outcome is outcome
 
 
+def test_decide_says_one_line_a_policy_whatever_the_object_holds() -> None:
+    """What a message quotes cannot move the cursor of who reads it, nor add a line."""
+    quoting = cel("false", messageExpression="'not ' + object.spec.word")
+    snapshot = law(policy("a", validations=quoting))
+
+    decision = decided(review(pod(spec={"word": "x\x1b[2Ky\x07"})), snapshot)
+
+    assert decision.message.endswith("not x [2Ky ")
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
         pytest.param({"messageExpression": "' set ' + 'it '"}, "set it", id="trimmed"),
         pytest.param({"messageExpression": "'  '", "message": "plain"}, "plain", id="empty"),
-        pytest.param({"messageExpression": r"'a\nb'", "message": "plain"}, "plain", id="two-lines"),
+        *(
+            pytest.param({"messageExpression": text, "message": "plain"}, "plain", id=f"two-{text}")
+            for text in (r"'a\nb'", r"'a\rb'", r"'a\u2028b'")
+        ),
         pytest.param(
             {"messageExpression": "string(object.spec.no)", "message": "plain"}, "plain", id="fails"
         ),
