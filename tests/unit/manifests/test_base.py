@@ -45,6 +45,21 @@ def test_base_configuration_is_valid(program: str) -> None:
     assert container["command"][-1] == "--config=/etc/lictor/config/lictor.yaml"
 
 
+def test_base_gate_has_memory_for_all_bodies_in_flight() -> None:
+    """Who fills the budget of the bodies must not get the gate killed, which would admit."""
+    settings = parse_settings(
+        yaml.safe_load(_named("ConfigMap", "lictor-gate")["data"]["lictor.yaml"])
+    )
+    (container,) = _named("StatefulSet", "lictor-gate")["spec"]["template"]["spec"]["containers"]
+    memory = int(container["resources"]["limits"]["memory"].removesuffix("Mi")) * 1024 * 1024
+
+    # Each body twice, one decoded review of the largest size, and 128 MiB for the process.
+    assert (
+        2 * settings.gate.in_flight_bytes + 8 * settings.gate.review_bytes + 128 * 1024 * 1024
+        <= memory
+    )
+
+
 def test_base_workloads_are_restricted() -> None:
     """Pod security `restricted`: not root, no privilege, no writable root, default seccomp."""
     pods = [b["spec"]["template"]["spec"] for b in objects() if "template" in b.get("spec", {})]
