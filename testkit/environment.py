@@ -5,6 +5,7 @@ written last marks it as complete. `.venv` in the checkout is a link to it, wher
 """
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -19,6 +20,8 @@ from testkit.progress import Progress, last_line
 ROOT: Final = Path(__file__).resolve().parent.parent
 LOCK: Final = ROOT / "requirements" / "dev.txt"
 PROJECT: Final = ROOT / "pyproject.toml"
+NEEDED_BYTES: Final = 400 * 2**20
+"""Of an environment with all locked packages."""
 
 
 class EnvironmentFailedError(Exception):
@@ -88,8 +91,7 @@ def _make(folder: Path, progress: Progress) -> None:
         venv.create(folder, with_pip=True, symlinks=True)
     except (OSError, subprocess.CalledProcessError) as err:
         raise EnvironmentFailedError(
-            f"{sys.executable} cannot make an environment ({err});"
-            " on Debian and Ubuntu install python3-venv"
+            f"{sys.executable} cannot make an environment ({err}); {_advice(folder)}"
         ) from err
     argv: list[str | Path] = [
         folder / "bin" / "python",
@@ -103,12 +105,26 @@ def _make(folder: Path, progress: Progress) -> None:
     write_atomically(folder / "locked", "")
 
 
+def _advice(folder: Path) -> str:
+    """Say what is most likely wrong where no environment can be made."""
+    if importlib.util.find_spec("ensurepip") is None:
+        return "on Debian and Ubuntu install python3-venv"
+    free = shutil.disk_usage(cache_folder()).free
+    if free < NEEDED_BYTES:
+        return f"{cache_folder()} has {free >> 20} MiB free, and {NEEDED_BYTES >> 20} are needed"
+    return f"try {sys.executable} -m venv {folder}"
+
+
 def _install(argv: list[str | Path], *, what: str, folder: Path, progress: Progress) -> None:
     log = folder / "pip.log"
     # The build back end looks for its own program on PATH.
     path = f"{folder / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     if not progress.run(argv, what=what, log=log, environment={"PATH": path}):
-        raise EnvironmentFailedError(f"{what} failed: {last_line(log)}; all of it is in {log}")
+        raise EnvironmentFailedError(
+            f"{what} failed: {last_line(log)}; all of it is in {log}."
+            " The first run needs a package index and some"
+            f" {NEEDED_BYTES >> 20} MiB in {cache_folder()} (LICTOR_CACHE names another folder)"
+        )
 
 
 def _is_complete(folder: Path) -> bool:
