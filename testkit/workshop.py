@@ -23,8 +23,10 @@ from testkit.progress import Progress
 
 TEST_PROGRAMS: Final = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 UP_PROGRAMS: Final = ("etcd", "kube-apiserver")
+KUBECTL: Final = "kubectl"
 WORKERS: Final = 4
 EXIT_UNAVAILABLE: Final = 2
+EXIT_INTERRUPTED: Final = 130
 LEFTOVERS: Final = ("build", "dist", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis")
 
 
@@ -35,7 +37,13 @@ def up(_arguments: Sequence[str]) -> int:
     if not _programs(python, UP_PROGRAMS):
         progress.say(f"`make up` needs {' and '.join(UP_PROGRAMS)}")
         return EXIT_UNAVAILABLE
+    if not _ends_at_once() and shutil.which(KUBECTL) is None:
+        _programs(python, (KUBECTL,))  # to try things with afterwards; the tour needs none
     return _become(python, "testkit.tour")
+
+
+def _ends_at_once() -> bool:
+    return os.environ.get("ONCE", "") not in ("", "0")
 
 
 def test(arguments: Sequence[str]) -> int:
@@ -160,6 +168,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except EnvironmentFailedError as err:
         print(f"error: {err}", file=sys.stderr)
         return EXIT_UNAVAILABLE
+    except KeyboardInterrupt:
+        print("interrupted; the next run goes on from here", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ class World:
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `lictor` with these arguments to its end, and return what it printed."""
         return subprocess.run(
-            [*_lictor(), *arguments],
+            [lictor_command(), *arguments],
             capture_output=True,
             text=True,
             check=False,
@@ -166,7 +166,7 @@ class World:
 
     def _child(self, program: str) -> Child:
         ready = self.gate_serves if program == GATE else self.enforcer_leads
-        argv = [*_lictor(), program, "run", "--config", str(self.config(program))]
+        argv = [lictor_command(), program, "run", "--config", str(self.config(program))]
         return Child(argv, self.directory / f"{program}.log", ready=ready)
 
     def _make_keys(self, program: str) -> None:
@@ -236,6 +236,6 @@ class World:
         }
 
 
-def _lictor() -> list[str]:
-    """Return the command that a user types, from the environment that this runs in."""
-    return [str(Path(sys.executable).parent / "lictor")]
+def lictor_command() -> str:
+    """Return the path of the command `lictor`, in the environment that this runs in."""
+    return str(Path(sys.executable).parent / "lictor")

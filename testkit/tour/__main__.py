@@ -1,11 +1,12 @@
 """`python -m testkit.tour`: starts everything, walks the tour, and stays up until Ctrl-C.
 
 `ONCE=1` ends after the tour: 0 only if every step did what it says. 2: something that a machine
-must have is missing.
+must have is missing. 130: a Ctrl-C came before anything was up.
 """
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -13,12 +14,13 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Final
 
+from testkit import workloads
 from testkit.binaries import Missing, find
 from testkit.plane import Plane
 from testkit.process import StartError
 from testkit.tour.display import Display
 from testkit.tour.steps import OWNED, Tour
-from testkit.world import World, WorldOptions
+from testkit.world import World, WorldOptions, lictor_command
 
 ENFORCED: Final = (
     "no-privileged-containers",
@@ -26,6 +28,9 @@ ENFORCED: Final = (
     "workload-names-its-owner",
 )
 MISSING: Final = 2
+INTERRUPTED: Final = 130
+NOT_YET_UP: Final = {0, None, -signal.SIGTERM}
+"""How a program ends that a Ctrl-C meets before it was started, or before it heeds signals."""
 
 
 def main() -> int:
@@ -36,20 +41,26 @@ def main() -> int:
             print(f"make up: {found.reason}", file=sys.stderr)
             return MISSING
     once = os.environ.get("ONCE", "") not in ("", "0")
+    display = Display()
+    # Until a loop has handlers of its own, both end what blocks, and what is up is taken down.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return asyncio.run(_up(once=once))
+        display.progress("starting etcd and kube-apiserver")
+        with Plane.launch() as plane:
+            return asyncio.run(_up(plane, display, once=once))
+    except KeyboardInterrupt:
+        display.progress("stopped; no process is left")
+        return INTERRUPTED
     except StartError as err:
         print(f"make up: {err}", file=sys.stderr)
         return 1
 
 
-async def _up(*, once: bool) -> int:
-    display = Display()
+async def _up(plane: Plane, display: Display, *, once: bool) -> int:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    display.progress("starting etcd and kube-apiserver")
-    with Plane.launch() as plane, tempfile.TemporaryDirectory(prefix="lictor-up-") as folder:
+    with tempfile.TemporaryDirectory(prefix="lictor-up-") as folder:
         world = World(plane, Path(folder), WorldOptions(enforce=ENFORCED))
         try:
             right = await _unless(stop, _walk(world, display))
@@ -59,19 +70,29 @@ async def _up(*, once: bool) -> int:
         finally:
             display.progress("stopping")
             codes = world.stop()
-    clean = codes == (0, 0)
+    clean = codes == (0, 0) or (stop.is_set() and not right and set(codes) <= NOT_YET_UP)
     display.progress("stopped; no process is left" if clean else f"WRONG: exit codes {codes}")
     return 0 if right and clean else 1
 
 
 async def _unless(stop: asyncio.Event, walk: Coroutine[None, None, bool]) -> bool:
-    """Walk, but no further than to a Ctrl-C."""
-    async with asyncio.TaskGroup() as group:
-        walking = group.create_task(walk, name="walk")
-        stopping = group.create_task(stop.wait(), name="stop")
-        await asyncio.wait((walking, stopping), return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        walking.cancel()
+    """Walk, but no further than to a Ctrl-C.
+
+    Raises:
+        StartError: a program did not start.
+    """
+    try:
+        async with asyncio.TaskGroup() as group:
+            walking = group.create_task(walk, name="walk")
+            stopping = group.create_task(stop.wait(), name="stop")
+            await asyncio.wait((walking, stopping), return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            walking.cancel()
+    except ExceptionGroup as failed:
+        for error in failed.exceptions:
+            if isinstance(error, StartError):
+                raise error from None
+        raise
     return not walking.cancelled() and walking.result()
 
 
@@ -82,23 +103,39 @@ async def _walk(world: World, display: Display) -> bool:
         display.progress("starting the gate and the enforcer, each with its own ServiceAccount")
         world.gate.start(wait=False)
         world.enforcer.start(wait=False)
-        world.gate.wait_ready()
-        world.enforcer.wait_ready()
+        # In threads, so that a Ctrl-C is heard meanwhile; it stops what they wait for.
+        await asyncio.to_thread(world.gate.wait_ready)
+        await asyncio.to_thread(world.enforcer.wait_ready)
         display.progress("the gate is registered, the enforcer leads")
         return await Tour(world, client, display).walk()
 
 
 def _explain(world: World, display: Display, *, right: bool) -> None:
-    display.plain()
-    display.plain("Everything stays up until Ctrl-C." if right else "A step went WRONG; see above.")
-    display.plain(f"  export KUBECONFIG={world.plane.kubeconfig()}")
-    display.plain(f"  kubectl -n {OWNED} get deployments --show-labels")
-    display.plain(f"  kubectl -n {OWNED} scale deployment web --replicas=99      # denied")
-    display.plain(f"  kubectl -n {OWNED} get events")
+    kubectl = f"{_kubectl()} -n {OWNED}"
+    say = display.plain
+    say()
+    say("Everything stays up until Ctrl-C." if right else "A step went WRONG; see above.")
+    say("Try, in another terminal (no kubelet is here: a Pod never runs):")
+    say(f"  export KUBECONFIG={world.plane.kubeconfig()}")
+    say(f"  {kubectl} get deployments --show-labels")
+    say(f"  {kubectl} scale deployment web --replicas=99                      # denied")
+    say(f"  {kubectl} set image deployment web web={workloads.BAD_IMAGE}  # denied")
+    say("  # take the gate's registration away (it comes back), do it again: it is reverted")
+    say(f"  {_kubectl()} delete validatingwebhookconfiguration lictor")
+    say(f"  {kubectl} set image deployment web web={workloads.BAD_IMAGE}")
+    say(f"  {kubectl} get deployment web -o wide")
     for program, port in world.metrics_ports.items():
-        display.plain(f"  curl -s http://127.0.0.1:{port}/metrics | grep ^lictor_   # {program}")
-    display.plain(f"  lictor audit verify {world.ledger('gate')} --trust {world.trust}")
-    display.plain(f"  logs: {world.directory}/*.log, {world.plane.directory}/*.log")
+        say(f"  curl -s http://127.0.0.1:{port}/metrics | grep ^lictor_   # {program}")
+    say(f"  {lictor_command()} audit verify {world.ledger('gate')} --trust {world.trust}")
+    say(f"  logs: {world.directory}/*.log, {world.plane.directory}/*.log")
+
+
+def _kubectl() -> str:
+    """Return what starts kubectl in the reader's shell: theirs, else the one that we built."""
+    if shutil.which("kubectl"):
+        return "kubectl"
+    found = find("kubectl")
+    return "kubectl" if isinstance(found, Missing) else str(found)
 
 
 if __name__ == "__main__":
