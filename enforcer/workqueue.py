@@ -134,8 +134,9 @@ class Pending(Generic[K]):
             if self._due.get(key) == due:
                 if due > now:
                     return due
-                del self._due[key]
+                # While it is still known as delayed: a full queue refuses only what it doesn't know.
                 self.add(key, now)
+                del self._due[key]
             heapq.heappop(self._heap)
         return None
 

@@ -163,3 +163,16 @@ def test_pending_heap_stays_small_when_times_only_move_forward() -> None:
 
     assert len(pending._heap) < 200
     assert pending.promote(0.0) == pytest.approx(10_001.0)
+
+
+def test_pending_loses_no_delayed_key_while_full() -> None:
+    """A delayed key becomes ready also where others, counted twice, fill the queue meanwhile."""
+    pending: Pending[str] = Pending(limit=2)
+    assert pending.add("worked-on", 0.0)
+    assert pending.take(0.0) == ("worked-on", 0.0)
+    assert pending.add_at("delayed", 1.0, now=0.0)
+    assert pending.add("worked-on", 0.0)  # known, so never refused: it counts as dirty too
+
+    pending.promote(1.0)
+
+    assert pending.take(1.0) == ("delayed", 0.0)
