@@ -134,7 +134,7 @@ class Pending(Generic[K]):
             if self._due.get(key) == due:
                 if due > now:
                     return due
-                # While it is still known as delayed: a full queue refuses only what it doesn't know.
+                # Still known as delayed: a full queue refuses only what it does not know.
                 self.add(key, now)
                 del self._due[key]
             heapq.heappop(self._heap)
