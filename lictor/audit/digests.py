@@ -66,22 +66,25 @@ class Digester:
         """Return the digest of exactly these bytes, such as a request body."""
         return self._keyed("raw", data) if sensitive else digest(data)
 
-    def object(self, document: Document) -> Digest:
+    def object(self, document: Document, *, sensitive: bool = False) -> Digest:
         """Return the digest of an object without `metadata.managedFields`.
+
+        It is keyed where the object is `sensitive`, or calls itself a Secret.
 
         Raises:
             InputError: the document cannot be decoded.
         """
         form = _without_metadata(dict(document.tree), frozenset({"managedFields"}))
-        return self._document("object", form, document.kind)
+        return self._document("object", form, sensitive=sensitive or is_sensitive(document.kind))
 
-    def attest(self, document: Document) -> Digest:
-        """Return the digest of an object in `attest_form`.
+    def attest(self, document: Document, *, sensitive: bool = False) -> Digest:
+        """Return the digest of an object in `attest_form`, keyed as by `object`.
 
         Raises:
             InputError: the document cannot be decoded.
         """
-        return self._document("attest", attest_form(document.tree), document.kind)
+        form = attest_form(document.tree)
+        return self._document("attest", form, sensitive=sensitive or is_sensitive(document.kind))
 
     def value(self, boot: str, wseq: int, *, path: str, value: Json) -> Digest:
         """Return the commitment to one violating value, with a salt of its own.
@@ -101,9 +104,9 @@ class Digester:
         """Return the keyed digest that stands in for a message about something sensitive."""
         return self._keyed("message", _bytes(text))
 
-    def _document(self, purpose: str, form: JsonObject, kind: Gvk) -> Digest:
+    def _document(self, purpose: str, form: JsonObject, *, sensitive: bool) -> Digest:
         data = canonical(form)
-        return self._keyed(purpose, data) if is_sensitive(kind) else digest(data)
+        return self._keyed(purpose, data) if sensitive else digest(data)
 
     def _keyed(self, purpose: str, data: bytes) -> Digest:
         mac = hmac.digest(self.key, _framed(purpose.encode(), data), "sha256")

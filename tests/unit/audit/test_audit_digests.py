@@ -162,3 +162,14 @@ def test_is_sensitive_is_about_secrets() -> None:
     """Secrets are sensitive; their neighbours are not."""
     assert is_sensitive(Gvk("", "v1", "Secret"))
     assert not is_sensitive(Gvk("", "v1", "ConfigMap"))
+
+
+def test_digester_keys_what_it_is_told_is_sensitive() -> None:
+    """An object that does not call itself a Secret was still sent as one."""
+    digester = Digester("e1", KEY)
+    unnamed = Document.of({"metadata": {"name": "s"}, "data": {"p": "x"}})
+
+    assert digester.object(unnamed).startswith("sha256:")
+    assert digester.object(unnamed, sensitive=True).startswith("hmac-sha256:e1:")
+    assert digester.attest(unnamed, sensitive=True).startswith("hmac-sha256:e1:")
+    assert digester.object(secret("x"), sensitive=False).startswith("hmac-sha256:e1:")
