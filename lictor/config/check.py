@@ -27,6 +27,8 @@ GO_IDLE_SECONDS: Final = 90.0
 _MIB: Final = 1024 * 1024
 # Part of the name of a webhook, which the API server takes only as a DNS name (RFC 1123).
 _CLASS_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+# Parts of digests and receipts, between marks that a word must not hold.
+_WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 
 
 def faults(settings: Settings) -> list[str]:
@@ -49,7 +51,13 @@ def faults(settings: Settings) -> list[str]:
 
 
 def _record(settings: Settings) -> Iterator[str]:
-    """Keep the wait for the record within the time that a webhook has: a late denial admits."""
+    for key, text in (
+        ("digestEpoch", settings.audit.digest_epoch),
+        ("writer", settings.audit.writer),
+    ):
+        if not _WORD.fullmatch(text):
+            yield f'audit.{key} is "{text}"; expected 1 to 32 letters, digits, "_", "." or "-"'
+    # The record is waited for within the time that a webhook has: a late denial admits.
     shortest = min((one.timeout_seconds for one in settings.gate.classes), default=1)
     seconds = settings.audit.wait_budget_seconds
     if seconds > shortest / 2:

@@ -149,6 +149,8 @@ def test_load_settings_says_what_is_wrong(tmp_path: Path, text: str, said: str) 
             pytest.param({"gate.classes": f"[{{name: {name}}}]"}, r"lower case letters", id=name)
             for name in ("a/b", "Open", "open-", "-open", "a" * 64)
         ),
+        pytest.param({"audit.digestEpoch": "e:1"}, r'digestEpoch is "e:1"; expected', id="epoch"),
+        pytest.param({"audit.writer": "w/0"}, r'writer is "w/0"; expected', id="writer"),
         pytest.param({"gate.depth": "201"}, r"depth is 201; expected 1 to 200", id="depth"),
         pytest.param(
             {"gate.reviewBytes": str(65 * 1024 * 1024)}, r"to 67108864", id="review-bytes"
