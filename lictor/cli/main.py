@@ -48,7 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(err, exits.SETTINGS)
     except ForbiddenError as err:
         return _say(err, exits.REFUSED)
-    except LictorError as err:
+    except (LictorError, OSError) as err:
+        # An OSError that nobody knew better: a port that is taken, a disk that is full.
         return _say(err, exits.FAILED)
     except KeyboardInterrupt:
         return exits.INTERRUPTED

@@ -113,6 +113,7 @@ def _raising(error: Exception) -> Callable[..., None]:
     [
         pytest.param(SettingsError("port"), 2, id="settings"),
         pytest.param(ForbiddenError("port", code=403), 5, id="forbidden"),
+        pytest.param(OSError("port"), 1, id="system"),
         pytest.param(LictorError("port"), 1, id="other"),
         pytest.param(KeyboardInterrupt(), 130, id="interrupt"),
     ],
