@@ -113,7 +113,10 @@ class BodyReader:
             raise self._refusal(refused or Fault.TOO_SLOW) from err
         if refused is not None:
             raise self._refusal(refused)
-        return self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        body = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        # The budget counts each body once: its parts must not outlast it.
+        self._chunks.clear()
+        return body
 
     def _note(self, chunk: bytes) -> None:
         self.size += len(chunk)

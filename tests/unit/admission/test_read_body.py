@@ -1,4 +1,5 @@
 import asyncio
+import sys
 
 import pytest
 from aiohttp import ClientPayloadError
@@ -62,6 +63,19 @@ async def test_read_joins_what_arrives() -> None:
     """A body is what came, in order."""
     assert await read(Chunks(b"ab", b"c", b"")) == b"abc"
     assert await read(Chunks()) == b""
+
+
+async def test_read_holds_a_body_once() -> None:
+    """The parts are gone once they are joined, though the reader lives on until the answer."""
+    with Budget(1_000_000).share() as share:
+        reader = BodyReader(share, length=None, limit=10_000)
+        parts = [bytes([number]) * 1000 for number in range(3)]
+        held = [sys.getrefcount(part) for part in parts]
+
+        body = await reader.read(Chunks(*parts), timeout_seconds=0.05)
+
+        assert len(body) == 3000
+        assert [sys.getrefcount(part) for part in parts] == held
 
 
 async def test_read_takes_a_body_of_exactly_the_limit() -> None:
