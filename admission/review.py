@@ -81,15 +81,20 @@ class Gate:
             )
         except MalformedReviewError as error:
             return await self.refuse(error, call, body=body, bytes_read=len(body))
+        uid, operation = request.uid, request.operation
         try:
             decision = await self._decide(request, call)
-            return await self._reply(request, decision, body=body, call=call)
+            answer, draft = self._answer(request, decision, body=body, call=call)
+            # Decoded, a review may take twenty times its bytes, which alone the budget counts: none
+            # waits for its record.
+            del request, decision
+            if draft is None:
+                return Reply(body=answer.encode())
+            return await self._record(answer, draft, uid=uid)
         except Exception:  # noqa: BLE001 (the root of a request: log, and deny)
-            _LOG.exception("review.failed", uid=request.uid, op=request.operation.value)
+            _LOG.exception("review.failed", uid=uid, op=operation.value)
         internal = MalformedReviewError(
-            "an internal error, which the log of the gate tells",
-            fault=Fault.INTERNAL,
-            uid=request.uid,
+            "an internal error, which the log of the gate tells", fault=Fault.INTERNAL, uid=uid
         )
         return await self.refuse(internal, call, body=body, bytes_read=len(body))
 
@@ -132,16 +137,17 @@ class Gate:
             timeout_seconds=max(_LEAST_SECONDS, left),
         )
 
-    async def _reply(
+    def _answer(
         self, request: Request, decision: Decision, *, body: bytes, call: Call
-    ) -> Reply:
+    ) -> tuple[Answer, AuditRecord | None]:
+        """Return the answer and the draft of its record; None where none is kept."""
         answer = render(request, decision)
         plain = answer.encode()
         seconds = self._elapsed(call)
         count(request, decision, seconds=seconds)
         _log_decision(request, decision)
         if not needs_record(request, decision):
-            return Reply(body=plain)
+            return answer, None
         exchange = Exchange(
             body=body,
             bytes_read=len(body),
@@ -149,8 +155,7 @@ class Gate:
             patch=answer.patch,
             microseconds=_microseconds(seconds),
         )
-        draft = self.emitter.decided(request, decision, exchange=exchange)
-        return await self._record(answer, draft, uid=request.uid)
+        return answer, self.emitter.decided(request, decision, exchange=exchange)
 
     async def _record(self, answer: Answer, draft: AuditRecord, *, uid: RequestUid) -> Reply:
         try:

@@ -1,8 +1,10 @@
 import asyncio
+import gc
 import json
 from typing import Any
 
 import pytest
+from typing_extensions import override
 
 from admission.emit import Emitter
 from admission.parse import Fault, MalformedReviewError
@@ -14,6 +16,7 @@ from lictor.model.document import Document
 from lictor.model.names import ObjectKey, RequestUid
 from lictor.model.request import Phase
 from lictor.policy import Snapshot, load
+from lictor.ports.audit_sink import Receipt
 from lictor.ports.policy_source import PolicyFile
 from lictor.system import SystemClock
 from testkit.simulators.audit_sink import MemoryAuditSink
@@ -155,6 +158,31 @@ async def test_judge_denies_and_records() -> None:
     assert found["auditAnnotations"].pop("leaf")
     unsealed = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": found}
     assert record.dec.resp == digest(json.dumps(unsealed, separators=(",", ":")).encode())
+
+
+class _Looking(MemoryAuditSink):
+    """Notes how many documents with a word in them are alive while a record is awaited."""
+
+    def __init__(self, word: bytes) -> None:
+        super().__init__()
+        self.word = word
+        self.alive: list[int] = []
+
+    @override
+    async def append(self, draft: AuditRecord) -> Receipt:
+        """Look, and take the record."""
+        documents = (each for each in gc.get_objects() if isinstance(each, Document))
+        self.alive.append(sum(self.word in document.raw for document in documents))
+        return await super().append(draft)
+
+
+async def test_judge_holds_no_decoded_review_while_it_waits_for_the_record() -> None:
+    """The budget of the bodies bounds the memory only where what is decoded from them is gone."""
+    sink = _Looking(b"needle-in-the-hay")
+
+    await gate(sink=sink).judge(review("needle-in-the-hay"), call())
+
+    assert sink.alive == [0]
 
 
 async def test_judge_admits_and_records() -> None:
