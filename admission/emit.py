@@ -132,11 +132,13 @@ class Emitter:
             rv=(before or now or _NOTHING).resource_version,
             user=self._user(request.user) if request.user else None,
             body=self._raw(exchange.body or b"", sensitive=sensitive),
-            obj=self._digester.object(now) if now else "",
-            old=self._digester.object(before) if before else "",
+            obj=self._object(now, sensitive=sensitive),
+            old=self._object(before, sensitive=sensitive),
             # A dry run persists nothing, so it attests nothing.
-            attest=self._digester.attest(now) if now and not request.dry_run else "",
-            options=self._digester.object(request.options) if request.options else "",
+            attest=self._digester.attest(now, sensitive=sensitive)
+            if now and not request.dry_run
+            else "",
+            options=self._object(request.options, sensitive=sensitive),
             bytes=exchange.bytes_read,
         )
 
@@ -175,6 +177,9 @@ class Emitter:
             path=violation.field_path,
             msg=self._digester.message(message) if sensitive else message,
         )
+
+    def _object(self, document: Document | None, *, sensitive: bool) -> str:
+        return self._digester.object(document, sensitive=sensitive) if document else ""
 
     def _raw(self, data: bytes, *, sensitive: bool) -> str:
         return self._digester.raw(data, sensitive=sensitive) if data else ""

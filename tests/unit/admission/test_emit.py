@@ -158,7 +158,12 @@ def test_decided_attests_nothing_of_a_dry_run() -> None:
 def test_decided_keys_every_digest_about_a_secret() -> None:
     """Digests of a Secret cannot be guessed, its messages not be read."""
     record = EMITTER.decided(
-        request("Secret"),
+        request(
+            "Secret",
+            # What an object calls itself does not count: what it was sent as does.
+            old_object=Document.of({**OLD, "kind": ""}),
+            options=Document.of({"kind": "UpdateOptions", "fieldManager": "ann"}),
+        ),
         decision(patch=(PatchOperation(op=PatchOp.REMOVE, path="/x"),)),
         exchange=Exchange(
             body=b"{body}", bytes_read=6, answer=b"{answer}", patch=b"[patch]", microseconds=1
@@ -168,8 +173,8 @@ def test_decided_keys_every_digest_about_a_secret() -> None:
     assert record.req is not None
     assert record.dec is not None
     digests = [record.req.body, record.req.obj, record.req.old, record.req.attest]
-    digests += [record.dec.resp, record.dec.patch, record.viol[0].msg]
-    assert [text.split(":")[0] for text in digests] == ["hmac-sha256"] * 7
+    digests += [record.req.options, record.dec.resp, record.dec.patch, record.viol[0].msg]
+    assert [text.split(":")[0] for text in digests] == ["hmac-sha256"] * 8
     text = msgspec.json.encode(record).decode()
     assert "hunter2" not in text
     assert "aHVudGVyMg" not in text
