@@ -166,7 +166,8 @@ def _annotations(request: Request, decision: Decision) -> dict[str, str]:
         for verdict in decision.verdicts
         for violation in verdict.violations
     ]
-    annotations = {"owner": decision.owner.name}
+    # Mutation sees labels before the API server has checked them.
+    annotations = {"owner": _cut(_one_line(decision.owner.name), length=_ANNOTATED_MESSAGE)}
     if found:
         annotations["violations"] = msgspec.json.encode(found[:_ANNOTATED_VIOLATIONS]).decode()
     errors = [verdict.bound.id for verdict in decision.of(Outcome.ERROR)]

@@ -161,10 +161,13 @@ def test_render_bounds_what_it_says() -> None:
     """Neither a message nor the annotations grow with what is denied."""
     many = tuple(verdict(f"p-{number}", "y" * 9999) for number in range(200))
 
-    response = answer(decision(message="x" * 1_000_000, verdicts=many))
+    owner = Owner(name="o\n" * 100_000, found_by=FoundBy.LABEL)
+
+    response = answer(decision(message="x" * 1_000_000, verdicts=many, owner=owner))
 
     assert len(response["status"]["message"]) == 16 * 1024
     assert len(json.loads(response["auditAnnotations"]["violations"])) == 50
+    assert len(response["auditAnnotations"]["owner"]) == 256
     assert len(json.dumps(response)) < 64 * 1024
 
 
