@@ -192,7 +192,8 @@ class Registrar:
         authorities: bytes,
     ) -> JsonObject:
         # A second webhook of a class is for policies that name another version of a resource.
-        name = part.name if number == 0 else f"{part.name}-{number + 1}"
+        # The dot keeps its name apart from that of a class "open-2".
+        name = part.name if number == 0 else f"{part.name}.{number + 1}"
         return {
             "name": f"{name}.{_SHAPES[phase].path}.lictor.dev",
             "clientConfig": self._client(f"/v1/{_SHAPES[phase].path}/{part.name}", authorities),

@@ -106,7 +106,10 @@ async def test_reconcile_registers_a_url() -> None:
 
 
 async def test_reconcile_gives_each_version_of_a_resource_a_webhook() -> None:
-    """Where policies name two versions there are two webhooks of the class, named apart."""
+    """Where policies name two versions there are two webhooks of the class, named apart.
+
+    A class may be called `open-2`: two webhooks of one name are refused by the API server.
+    """
     writer = MemoryRegistrationWriter()
     rules = {("open", Phase.VALIDATE): ((RULE,), (RULE,))}
 
@@ -114,7 +117,7 @@ async def test_reconcile_gives_each_version_of_a_resource_a_webhook() -> None:
 
     assert [one["name"] for one in webhooks(writer)] == [
         "open.validate.lictor.dev",
-        "open-2.validate.lictor.dev",
+        "open.2.validate.lictor.dev",
     ]
 
 
