@@ -81,19 +81,23 @@ class MalformedReviewError(InputError):
         return _STATUS.get(self.fault, (0, "BadRequest"))[1]
 
 
-class _Kind(msgspec.Struct, frozen=True):
+# What no policy could be about would be admitted: only the core group is empty.
+_Named = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class _Kind(msgspec.Struct, frozen=True, kw_only=True):
     group: str = ""
-    version: str = ""
-    kind: str = ""
+    version: _Named
+    kind: _Named
 
     def value(self) -> Gvk:
         return Gvk(self.group, self.version, self.kind)
 
 
-class _Resource(msgspec.Struct, frozen=True):
+class _Resource(msgspec.Struct, frozen=True, kw_only=True):
     group: str = ""
-    version: str = ""
-    resource: str = ""
+    version: _Named
+    resource: _Named
 
     def value(self) -> Gvr:
         return Gvr(self.group, self.version, self.resource)

@@ -115,6 +115,16 @@ def test_parse_lets_the_last_duplicate_key_win() -> None:
         pytest.param(dump(review(userInfo=...)), Fault.WRONG_SHAPE, id="no user"),
         pytest.param(dump(review(object=None)), Fault.WRONG_SHAPE, id="create without object"),
         pytest.param(dump(review(operation="UPDATE")), Fault.WRONG_SHAPE, id="no old object"),
+        pytest.param(
+            dump(review(resource={"group": "apps", "version": "v1"})),
+            Fault.WRONG_SHAPE,
+            id="a resource that no policy could name",
+        ),
+        pytest.param(
+            dump(review(kind={"group": "apps", "version": "v1", "kind": ""})),
+            Fault.WRONG_SHAPE,
+            id="a kind without a name",
+        ),
         pytest.param(dump(review(object=[1])), Fault.BAD_OBJECT, id="a list for an object"),
         pytest.param(
             dump(review(object={"metadata": {"labels": {"a": 1}}})),
