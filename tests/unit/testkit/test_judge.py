@@ -242,6 +242,7 @@ def test_unrecorded_writes_finds_a_write_without_an_intent(
     tmp_path: Path, intents: int, writes: int, found: list[str]
 ) -> None:
     """No object is written more often than it was recorded that it would be."""
-    ledger = ledger_of(tmp_path, *(record("remediation.intent", n) for n in range(intents)))
+    records = [record("remediation.intent", n) for n in range(intents)]
+    ledger = ledger_of(tmp_path, *records, record("remediation.outcome", 90, intent=0))
 
     assert judge.unrecorded_writes({("shop", "web"): [event()] * writes}, ledger) == found
