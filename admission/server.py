@@ -18,6 +18,7 @@ from aiohttp import web
 from typing_extensions import override
 
 from admission.body import BodyReader, Budget
+from admission.connections import Connections
 from admission.parse import Fault, MalformedReviewError
 from admission.review import Call, Gate, Reply
 from lictor.model.request import Phase
@@ -79,6 +80,7 @@ class GateServer:
         self._timeouts = timeouts
         self._clock = clock
         self._budget = Budget(limits.in_flight_bytes)
+        self._connections = Connections()
         self._reviews = 0
         self._idle = asyncio.Event()
         self._idle.set()
@@ -137,12 +139,21 @@ class GateServer:
         await web_server.shutdown(_CUT_SECONDS)
 
     def _protocol(self, web_server: web.Server) -> asyncio.BaseProtocol:
-        if len(web_server.connections) >= self._limits.connections:
+        held = web_server.connections
+        self._connections.forget_closed(held)
+        if len(held) >= self._limits.connections:
             metrics.LIMIT_HITS.labels(limit="gate_connections").inc()
-            return _Refused()
+            spare = self._connections.spare(held)
+            if spare is None:
+                return _Refused()
+            spare.force_close()
         return web_server()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        with self._connections.work(request.protocol):
+            return await self._route(request)
+
+    async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
         match request.path.split("/"):
             case ["", "healthz"]:
                 return web.Response(text="ok\n")
@@ -203,7 +214,7 @@ class GateServer:
 
 
 class _Refused(asyncio.Protocol):
-    """One connection more than we hold."""
+    """One connection more than we hold, while all of them are at work."""
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

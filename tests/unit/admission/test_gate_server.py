@@ -296,25 +296,37 @@ async def _is_cut(served: Served) -> bool:
     return False
 
 
+async def test_server_answers_though_idle_connections_fill_it() -> None:
+    """Who opens connections and says nothing cannot keep the API server out, which would admit."""
+    async with serving(Calls(), connections=2) as served:
+        silent = [
+            await asyncio.open_connection("127.0.0.1", served.port, ssl=trusting())
+            for _ in range(2)
+        ]
+        answers = [(await post(served))[0] for _ in range(2)]
+        ends = [await asyncio.wait_for(silent[0][0].read(), 1)]
+        silent[1][1].close()
+
+    assert answers == [200, 200]
+    assert ends == [b""]
+
+
 async def test_server_bounds_its_connections() -> None:
-    """One connection more than allowed is closed, the others go on."""
-    calls = Calls()
+    """One connection more than allowed is closed while all others are at work; they go on."""
+    calls = Calls(hold=asyncio.Event())
     before = metrics.REGISTRY.get_sample_value(
         "lictor_limit_hits_total", {"limit": "gate_connections"}
     )
-    async with serving(calls, connections=2) as served:
-        writers = []
-        for _ in range(2):
-            _, writer = await asyncio.open_connection("127.0.0.1", served.port, ssl=trusting())
-            writers.append(writer)
+    async with serving(calls, connections=2) as served, asyncio.TaskGroup() as group:
+        working = [group.create_task(post(served)) for _ in range(2)]
+        while len(calls.judged) < 2:  # noqa: ASYNC110 (one event cannot count)
+            await asyncio.sleep(0.01)
         with pytest.raises(aiohttp.ClientError, match=r"(?s).*"):
             await post(served)
-        writers.pop().close()
-        await asyncio.sleep(0.05)
-        status, _, _ = await post(served)
-        writers.pop().close()
+        assert calls.hold is not None
+        calls.hold.set()
 
-    assert status == 200
+    assert [task.result()[0] for task in working] == [200, 200]
     hits = metrics.REGISTRY.get_sample_value(
         "lictor_limit_hits_total", {"limit": "gate_connections"}
     )
