@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+import sys
 from collections.abc import Mapping
 from ssl import SSLContext
 from types import TracebackType
@@ -16,6 +17,8 @@ JSON_PATCH: Final = "application/json-patch+json"
 APPLY_PATCH: Final = "application/apply-patch+yaml"
 WAIT_SECONDS: Final = 30.0
 POLL_SECONDS: Final = 0.05
+_LEAKS: Final = sys.version_info < (3, 12, 7)
+"""CPython gh-118950: a TLS connection whose other side was killed or frozen is never closed."""
 
 
 class UnexpectedAnswerError(Exception):
@@ -65,7 +68,9 @@ class ApiClient:
         raises `aiohttp.ClientError`.
         """
         if self._session is None:
-            connector = aiohttp.TCPConnector(ssl=self._context, limit=100)
+            connector = aiohttp.TCPConnector(
+                ssl=self._context, limit=100, enable_cleanup_closed=_LEAKS
+            )
             self._session = aiohttp.ClientSession(connector=connector, headers=self._headers)
         data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         async with self._session.request(

@@ -1,7 +1,7 @@
 """Requests to the API server: bytes in, bytes out.
 
-The Kubernetes client gives configuration, credentials and transport; its typed objects cost 20
-times as much as reading the bytes.
+The Kubernetes client gives configuration and credentials; its typed objects cost 20 times as much
+as reading the bytes.
 """
 
 import asyncio
@@ -13,12 +13,12 @@ from http import HTTPStatus
 from typing import Final
 
 import aiohttp
-from kubernetes_asyncio.client.rest import RESTClientObject
 
 from lictor.config.settings import ClusterSettings
 from lictor.errors import SettingsError, UnavailableError
 from lictor.kube.credentials import Credentials, load_credentials
 from lictor.kube.errors import SILENT, AnswerTooLargeError, status_error
+from lictor.kube.transport import Pool, open_pool
 from lictor.telemetry import metrics
 
 JSON: Final = "application/json"
@@ -28,9 +28,6 @@ MAX_ANSWER_BYTES: Final = 256 * 1024 * 1024
 
 _MAX_STATUS_BYTES: Final = 16 * 1024 * 1024
 """The answer to a patch that is refused quotes the whole object, twice."""
-
-_READ_BYTES: Final = 1024 * 1024
-"""Read ahead of each connection; larger events come in pieces."""
 
 _CONNECT_SECONDS: Final = 5.0
 _WATCHES: Final = 256
@@ -80,8 +77,8 @@ class KubeClient:
         self,
         credentials: Credentials,
         *,
-        requests: RESTClientObject,
-        watches: RESTClientObject,
+        requests: Pool,
+        watches: Pool,
         timeout_seconds: float,
     ) -> None:
         """Take two pools of connections.
@@ -156,7 +153,7 @@ class KubeClient:
                 await _check(response, call)
             yield WatchStream(response.content, what=f"watch of {path}")
 
-    async def _answer(self, pool: RESTClientObject, call: _Call) -> aiohttp.ClientResponse:
+    async def _answer(self, pool: Pool, call: _Call) -> aiohttp.ClientResponse:
         """Send; once more where the token was refused and there is another one by now."""
         identity = await self._credentials.headers()
         response = await self._send(pool, call, identity=identity)
@@ -166,11 +163,11 @@ class KubeClient:
         return response
 
     async def _send(
-        self, pool: RESTClientObject, call: _Call, *, identity: Mapping[str, str]
+        self, pool: Pool, call: _Call, *, identity: Mapping[str, str]
     ) -> aiohttp.ClientResponse:
         configuration = self._credentials.configuration
         try:
-            response = await pool.pool_manager.request(
+            response = await pool.session.request(
                 call.method,
                 f"{configuration.host}{call.path}",
                 params=dict(call.query),
@@ -186,9 +183,7 @@ class KubeClient:
                 },
                 timeout=call.timeout,
                 allow_redirects=False,
-                proxy=pool.proxy,
-                proxy_headers=pool.proxy_headers,
-                server_hostname=pool.server_hostname,
+                **pool.options,
             )
         except (aiohttp.ClientError, OSError):  # TimeoutError is an OSError
             metrics.API_REQUESTS.labels(verb=call.verb, code="none").inc()
@@ -221,22 +216,12 @@ async def open_client(
         await watches.close()
 
 
-def _pool(
-    credentials: Credentials, settings: ClusterSettings, *, connections: int
-) -> RESTClientObject:
+def _pool(credentials: Credentials, settings: ClusterSettings, *, connections: int) -> Pool:
     try:
-        pool = RESTClientObject(credentials.configuration, maxsize=connections)
+        return open_pool(credentials.configuration, connections=connections)
     except OSError as err:  # ssl.SSLError is one: the file holds no certificate
         where = settings.kubeconfig or "the Pod's ServiceAccount"
         raise SettingsError(f"cluster.kubeconfig: {where}: certificates: {err}") from err
-    # Its own session takes proxies and passwords from the environment and ~/.netrc: a proxy meant
-    # for other traffic would see ours. One that the kubeconfig names (`proxy-url`) is used.
-    theirs = pool.pool_manager
-    pool.pool_manager = aiohttp.ClientSession(
-        connector=theirs.connector, trust_env=False, read_bufsize=_READ_BYTES
-    )
-    theirs.detach()
-    return pool
 
 
 @contextmanager

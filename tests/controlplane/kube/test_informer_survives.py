@@ -62,7 +62,7 @@ async def following(
 ) -> AsyncIterator[Informer]:
     """Run an informer of ConfigMaps."""
     settings = ClusterSettings(
-        kubeconfig=kubeconfig or str(plane.kubeconfig()), request_timeout_seconds=2.0
+        kubeconfig=kubeconfig or str(plane.kubeconfig()), request_timeout_seconds=5.0
     )
     async with open_client(settings) as client:
         informer = Informer(client, CONFIG_MAPS, CONFIG_MAP, keep_overtaken=True, pace=pace)
@@ -72,9 +72,11 @@ async def following(
 
 async def write(admin: ApiClient, name: str, value: str) -> None:
     """Create a ConfigMap or change it."""
-    status, _ = await admin.request("POST", PATH, body=config(name, a=value))
+    status, answer = await admin.request("POST", PATH, body=config(name, a=value))
     if status == 409:
         await admin.expect("PUT", f"{PATH}/{name}", body=config(name, a=value))
+    else:
+        assert status == 201, answer
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
