@@ -108,7 +108,13 @@ class OwnerSection(_Section, frozen=True, kw_only=True):
 
 
 class ViolationSection(_Section, frozen=True, kw_only=True):
-    """One broken rule of one bound policy."""
+    """One broken rule of one bound policy.
+
+    Attributes:
+        prm: the parameter object, or its digest; empty until policies have parameters.
+        val: commitment to the violating value (`Digester.value`). Nothing fills it yet: its salt
+            takes the `wseq`, which the sequencer alone gives, so the sequencer has to make it.
+    """
 
     p: str = ""
     b: str = ""
