@@ -11,6 +11,9 @@ import pytest
 from testkit.binaries import RECIPES, Missing, find
 from testkit.cache import cache_folder, key_of, locked
 
+# Interpreters are started here, which takes seconds where all cores are busy.
+pytestmark = pytest.mark.timeout(60)
+
 ROOT = Path(__file__).resolve().parents[3]
 
 
@@ -91,7 +94,7 @@ def test_find_repeats_why_the_build_failed(bare: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=9,
+        timeout=50,
     )
 
     found = find("etcd")
@@ -185,7 +188,7 @@ def test_locked_excludes_another_process(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", script, str(counter)]
 
     racers = [subprocess.Popen(argv, cwd=ROOT) for _ in range(3)]
-    codes = [racer.wait(timeout=9) for racer in racers]
+    codes = [racer.wait(timeout=50) for racer in racers]
 
     assert codes == [0, 0, 0]
     assert counter.read_text() == "600"

@@ -10,6 +10,9 @@ import pytest
 
 from testkit.process import Child, StartError
 
+# Interpreters are started here, which takes seconds where all cores are busy.
+pytestmark = pytest.mark.timeout(60)
+
 SLEEPER = "import time\nprint('up', flush=True)\ntime.sleep(60)"
 STUBBORN = f"import signal\nsignal.signal(15, signal.SIG_IGN)\n{SLEEPER}"
 PARENT = """
@@ -114,7 +117,7 @@ def test_child_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=9,
+        timeout=50,
         env={**os.environ, "PYTHONPATH": str(Path.cwd())},
     )
     pid = int(answer.stdout)

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Interpreters are started here, which takes seconds where all cores are busy.
+pytestmark = pytest.mark.timeout(60)
+
 ROOT = Path(__file__).resolve().parents[3]
 SAMPLE = '''
 import pytest

@@ -9,6 +9,9 @@ import pytest
 from testkit.environment import environment_folder, remove_environments
 from testkit.toolchain import find_go
 
+# Interpreters are started here, which takes seconds where all cores are busy.
+pytestmark = pytest.mark.timeout(60)
+
 ROOT = Path(__file__).resolve().parents[3]
 TARGETS = ("up", "test", "lint", "bench", "clean")
 
@@ -22,7 +25,7 @@ def run(*argv: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[
         capture_output=True,
         text=True,
         check=False,
-        timeout=9,
+        timeout=50,
     )
 
 
