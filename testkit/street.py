@@ -175,8 +175,10 @@ class Street:
 
         return await self.until_async(gone)
 
-    async def held(self, uid: str, gate: str) -> AuditRecord:
-        """Wait for the record of a hold, and return it."""
+    async def held(self, uid: str, gate: str, *, policy: str = "") -> AuditRecord:
+        """Wait for the record of a hold, and for the metric, and return the record."""
+        labels = {"gate": gate} | ({"policy": policy} if policy else {})
+        await self.until(lambda: self.metric("lictor_enforcer_gate_holds_total", **labels))
         return await self.until(
             lambda: next((one for one in self.outcomes(uid) if one.gate == gate), None)
         )

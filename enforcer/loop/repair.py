@@ -114,11 +114,11 @@ class Repairer:
             else:
                 ending = Ending(result=WriteResult.DENIED, gate=hold.reason)
                 await self._stages.scribe.outcome(this.case, plan, ending=ending)
-            await self._stages.memory.episodes.hold(this.uid, hold.reason)
             policies = plan.policies if plan else [one.bound.id for one in this.case.violated]
             for policy in policies:
                 metrics.GATE_HOLDS.labels(gate=hold.reason, policy=policy).inc()
             _log(this, "held", decision=hold.reason, reason=hold.text)
+            await self._stages.memory.episodes.hold(this.uid, hold.reason)
         return Next(result=Result.HELD, after_seconds=hold.recheck_seconds, also=hold.delegate)
 
     def _by_strictest(self, verdicts: Sequence[Verdict]) -> list[Verdict]:

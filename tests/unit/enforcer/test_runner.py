@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from enforcer.loop import Loop, Pace
@@ -60,7 +61,8 @@ class _Records(Recovery):
 def _loop(enforcer: SimulatedEnforcer, *, workers: int = 2, resync: float = 600.0) -> Loop:
     queue: WorkQueue[ObjectKey] = WorkQueue(LoopClock(), limit=1000)
     pace = Pace(workers=workers, resync_seconds=resync, random=lambda: 0.5)
-    loop = Loop(enforcer.stages, enforcer.limits, queue=queue, policies=_LAW.policies, pace=pace)
+    stages = replace(enforcer.stages, clock=LoopClock())
+    loop = Loop(stages, enforcer.limits, queue=queue, policies=_LAW.policies, pace=pace)
     enforcer.stages.watch.start(loop.notice)
     return loop
 
