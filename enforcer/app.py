@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,7 +40,7 @@ from lictor.cli.program import (
     run_program,
 )
 from lictor.config.settings import AuditMode, Settings
-from lictor.errors import ObjectNotFoundError, SettingsError
+from lictor.errors import ObjectNotFoundError, SettingsError, UnavailableError
 from lictor.kube.cached_reader import CachedReader
 from lictor.kube.client import KubeClient, open_client
 from lictor.kube.discovery import Discovery
@@ -52,7 +53,7 @@ from lictor.kube.paths import collection_path
 from lictor.kube.reader import ApiReader
 from lictor.ledger.reader import LedgerReader
 from lictor.ledger.sequencer import Sequencer, open_ledger
-from lictor.model.names import Gvr
+from lictor.model.names import Gvk, Gvr
 from lictor.model.policy import Existing
 from lictor.policy import Snapshot
 from lictor.ports.clock import Clock
@@ -69,6 +70,11 @@ if TYPE_CHECKING:
 _SURROUNDINGS: Final = (NAMESPACES, AUTOSCALERS, BUDGETS, PAUSES)
 _RECORD_SECONDS: Final = 10.0
 """Nobody waits for an answer of ours: better a slow intent than no repair."""
+
+_RETRY_SECONDS: Final = 2.0
+
+_GC_THRESHOLD: Final = 50_000
+"""Objects that are decoded are many and short-lived, and have no cycles; CPython's 700 is low."""
 
 _ID_BYTES: Final = 8
 _RANDOM_BYTES: Final = 4
@@ -164,6 +170,9 @@ async def _work(base: _Base, stop: Stop) -> None:
         start("ledger", end_with(base.ledger))
         for informer in informers:
             await informer.wait_synced()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_GC_THRESHOLD, 20, 20)
         # Who does not see everything yet does not stand for election.
         start("election", base.elector.run())
         _LOG.info("enforcer.watching", count=len(governed), digest=base.law.digest)
@@ -289,18 +298,35 @@ async def _informers(
     Raises:
         ForbiddenError: one may not be listed: better to end than to watch less than the law says.
     """
-    client, informers = base.client, {}
+    informers = {}
     for resource in resources:
-        try:
-            kind = await base.discovery.kind_of(resource)
-        except ObjectNotFoundError:
-            kind = None
+        kind = await _watchable(base, resource)
         if kind is None:
             _LOG.warning("not-watched", resource=resource.resource, reason="it is not served")
-            continue
-        await client.request("GET", collection_path(resource), query={"limit": "1"})
-        informers[resource] = Informer(client, resource, kind, keep_overtaken=keep_overtaken)
+        else:
+            informers[resource] = Informer(
+                base.client, resource, kind, keep_overtaken=keep_overtaken
+            )
     return informers
+
+
+async def _watchable(base: _Base, resource: Gvr) -> Gvk | None:
+    """Return the kind of a resource that we may list; None where it is not served.
+
+    A program that starts before the API server waits for it.
+    """
+    while True:
+        try:
+            kind = await base.discovery.kind_of(resource)
+            if kind is not None:
+                await base.client.request("GET", collection_path(resource), query={"limit": "1"})
+        except ObjectNotFoundError:
+            return None
+        except UnavailableError as err:
+            _LOG.warning("cluster.unavailable", error=str(err))
+        else:
+            return kind
+        await asyncio.sleep(_RETRY_SECONDS)
 
 
 def _elector(client: KubeClient, settings: Settings, clock: Clock) -> Elector:
