@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Final, assert_never
 
-from lictor.audit import canonical, digest
+from lictor.audit import canonical, digest, is_sensitive
 from lictor.engines.cel import CelActivation, CelProgram
 from lictor.errors import EvaluationError, InputError
 from lictor.jsontypes import Json, JsonObject
@@ -290,8 +290,12 @@ def _check(validation: CompiledValidation, name: str, inputs: _Inputs) -> Violat
 
 
 def _message(source: Validation, rule: CompiledCel, inputs: _Inputs) -> str:
-    """Return what to say: messageExpression, else message, else the expression that failed."""
-    if rule.message is not None:
+    """Return what to say: messageExpression, else message, else the expression that failed.
+
+    About a Secret only the policy's own words: an expression could quote a value, and the API
+    server writes a denial's message to its audit log.
+    """
+    if rule.message is not None and not is_sensitive(inputs.request.kind):
         try:
             text = rule.message.run_string(inputs.activation).strip()
         except EvaluationError:

@@ -441,3 +441,25 @@ def test_decide_digests_the_facts_that_it_read() -> None:
 
     assert digests[0] == digests[1]
     assert digests[0] != digests[2]
+
+
+def test_decide_quotes_no_value_of_a_secret() -> None:
+    """A message expression could carry a value into the denial; for a Secret it isn't asked."""
+    rules = cel(
+        "false", message="rotate it", messageExpression="'it is ' + string(object.data.key)"
+    )
+    secrets = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["*"]}
+    match = {"resourceRules": [{**secrets, "resources": ["secrets"]}]}
+    tree = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "a"},
+        "data": {"key": "aHU="},
+    }
+    request = review(tree, resource=Gvr("", "v1", "secrets"), kind=Gvk("", "v1", "Secret"))
+
+    decision = decided(request, law(policy("a", match=match, validations=rules)))
+
+    assert not decision.allowed
+    assert "aHU=" not in decision.message
+    assert "rotate it" in decision.message
