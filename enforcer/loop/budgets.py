@@ -34,6 +34,7 @@ class Budgets:
         self._states = states
         self._window = window_seconds
         self._slots: dict[str, dict[int, int]] = {}
+        self._writing = asyncio.Lock()
 
     def load(self) -> None:
         """Read what was kept.
@@ -74,13 +75,16 @@ class Budgets:
     async def _add(self, policies: Iterable[BoundPolicyId], *, now: float, count: int) -> None:
         windows = {f"policy/{policy}": self._window for policy in policies}
         windows[_CLUSTER_KEY] = _CLUSTER_SECONDS
-        changed: dict[str, JsonObject] = {}
         for key, window in windows.items():
             slots = self._current(key, window=window, now=now)
             slot = int(now * _SLOTS / window)
             slots[slot] = max(0, slots.get(slot, 0) + count)
-            changed[key] = {str(number): found for number, found in sorted(slots.items())}
-        await asyncio.to_thread(self._write, changed)
+        async with self._writing:
+            # What is kept is read here, or an older count could be written over a newer one.
+            await asyncio.to_thread(self._write, {key: self._state(key) for key in windows})
+
+    def _state(self, key: str) -> JsonObject:
+        return {str(slot): count for slot, count in sorted(self._slots[key].items())}
 
     def _write(self, changed: dict[str, JsonObject]) -> None:
         for key, state in changed.items():

@@ -21,6 +21,7 @@ class Heats:
     def __init__(self, states: StateStore) -> None:
         self._states = states
         self._known: dict[tuple[StateKind, Uid], JsonObject] = {}
+        self._writing = asyncio.Lock()
 
     def load(self) -> None:
         """Read what was kept.
@@ -98,8 +99,10 @@ class Heats:
         Raises:
             StoreError: the store could not be written.
         """
-        for (kind, uid), state in tuple(self._known.items()):
-            if kind is StateKind.HEAT and _cooled(state, now) < _COLD:
+        for kind, uid in tuple(self._known):
+            # It is read when its turn comes: it may have been heated up meanwhile.
+            state = self._known.get((kind, uid))
+            if state and kind is StateKind.HEAT and _cooled(state, now) < _COLD:
                 await self._keep(kind, uid, None)
 
     async def _keep(self, kind: StateKind, uid: Uid, state: JsonObject | None) -> None:
@@ -107,7 +110,9 @@ class Heats:
             self._known.pop((kind, uid), None)
         else:
             self._known[kind, uid] = state
-        await asyncio.to_thread(self._states.write, kind, uid, state)
+        async with self._writing:
+            newest = self._known.get((kind, uid))
+            await asyncio.to_thread(self._states.write, kind, uid, newest)
 
 
 def _cooled(state: JsonObject, moment: float) -> float:

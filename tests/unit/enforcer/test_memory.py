@@ -1,8 +1,13 @@
 """What the enforcer remembers through a restart: episodes, heat, budgets."""
 
+import asyncio
+import threading
+
 import pytest
+from typing_extensions import override
 
 from enforcer.loop import Budgets, Episodes, Heats
+from lictor.jsontypes import JsonObject
 from lictor.model.names import BoundPolicyId, Digest, Uid
 from lictor.model.verdict import Outcome, Verdict, Violation
 from lictor.ports.state_store import StateKind
@@ -214,3 +219,53 @@ async def test_budgets_state_stays_small() -> None:
 
     assert all(len(state) <= 61 for _, state in store.items(StateKind.BUDGET))
     assert budgets.of_policy(_P, 3000.0).spent == pytest.approx(1500, rel=0.05)
+
+
+class _SlowFirst(MemoryStateStore):
+    """The first write reaches the disk after all others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes = 0
+        self.other = threading.Event()
+
+    @override
+    def write(self, kind: StateKind, key: str, value: JsonObject | None) -> None:
+        self.writes += 1
+        if self.writes == 1:
+            self.other.wait(0.2)
+        super().write(kind, key, value)
+        self.other.set()
+
+
+async def test_budgets_keep_each_charge_of_two_workers() -> None:
+    """What two workers charge at a time is all kept, whichever write comes first."""
+    store = _SlowFirst()
+    budgets = Budgets(store, window_seconds=600.0)
+    async with asyncio.TaskGroup() as workers:
+        for _ in range(2):
+            workers.create_task(budgets.charge([_P], 1000.0))
+
+    restarted = Budgets(store, window_seconds=600.0)
+    restarted.load()
+
+    assert restarted.of_policy(_P, 1000.0).spent == 2
+
+
+async def test_heats_prune_leaves_what_is_heated_meanwhile() -> None:
+    """A write during the pruning of others is not forgotten with them."""
+    store = _SlowFirst()
+    heats = Heats(store)
+    store.writes = 1  # the slow one is the first deletion
+    for uid in ("a", "b"):
+        await heats.add(Uid(uid), heat=0.0, now=0.0)
+    store.writes = 0
+    store.other.clear()
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(heats.prune(3600.0))
+        await asyncio.sleep(0.01)
+        await heats.add(Uid("b"), heat=0.0, now=3600.0)
+
+    assert heats.at(Uid("b"), 3600.0) == 1.0
+    assert _loaded(store).at(Uid("b"), 3600.0) == 1.0
