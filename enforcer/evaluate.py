@@ -187,8 +187,8 @@ class Evaluator:
         metrics.BASELINES.labels(result="kept").inc()
         return True
 
-    async def keep_overtaken(self, assessment: Assessment, unjudged: UnjudgedStates) -> bool:
-        """Find the newest good state among those that were overtaken before they were judged.
+    async def keep_newest(self, assessment: Assessment, unjudged: UnjudgedStates) -> bool:
+        """Make the newest good state the baseline: this one, or one that was overtaken unjudged.
 
         So a change that comes faster than the judging does not cost the baseline.
 
@@ -198,7 +198,7 @@ class Evaluator:
         target = assessment.target
         states: Sequence[Document] = unjudged.take(target.key, target.uid)
         if assessment.good:
-            return False
+            states = _newer(states, than=assessment.document)
         known = await self._known_digest(target.uid)
         for state in states:
             if self._digester.attest(state) == known:
@@ -206,7 +206,7 @@ class Evaluator:
             earlier = await self.assess(state, target)
             if earlier.good:
                 return await self.keep(earlier)
-        return False
+        return await self.keep(assessment)
 
     async def baseline(self, uid: Uid) -> Baseline | None:
         """Return the last good state of an object.
@@ -247,6 +247,15 @@ class Evaluator:
             metrics.LIMIT_HITS.labels(limit="baseline-digests").inc()
             self._known.pop(next(iter(self._known)))
         self._known[uid] = digest
+
+
+def _newer(states: Sequence[Document], *, than: Document) -> Sequence[Document]:
+    """Return the states, newest first, that came while `than` was judged."""
+    versions = [state.resource_version for state in states]
+    # A state that was not overtaken itself is the newest of all.
+    return (
+        states[: versions.index(than.resource_version)] if than.resource_version in versions else ()
+    )
 
 
 def _failing(decision: Decision) -> frozenset[BoundPolicyId]:

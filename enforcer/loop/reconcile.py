@@ -84,8 +84,9 @@ class Reconciler:
         assessment = await evaluator.assess(document, target)
         unjudged = self._stages.unjudged.get(key.resource)
         if unjudged is not None:
-            await evaluator.keep_overtaken(assessment, unjudged)
-        await evaluator.keep(assessment)
+            await evaluator.keep_newest(assessment, unjudged)
+        else:
+            await evaluator.keep(assessment)
         self._open.update(target.uid, assessment.violated, assessment.decision.owner)
         return assessment
 
