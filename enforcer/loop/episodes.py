@@ -42,6 +42,10 @@ class Episode:
         """When the oldest violation was first seen."""
         return min(self.since.values(), default=0.0)
 
+    def began_for(self, policies: Iterable[BoundPolicyId]) -> float:
+        """Return when the oldest violation of these policies was first seen."""
+        return min((self.since[one] for one in policies if one in self.since), default=self.began)
+
 
 class Episodes:
     """Keeps episodes through restarts, so that no drift is reported twice."""
@@ -112,6 +116,21 @@ class Episodes:
             StoreError: the store could not be written.
         """
         await self._keep(uid, replace(self._open[uid], escalated_until=now + ESCALATION_SECONDS))
+
+    async def mended(self, uid: Uid, policies: Iterable[BoundPolicyId]) -> None:
+        """End the episode for these policies; what others still find keeps its age.
+
+        Raises:
+            StoreError: the store could not be written.
+        """
+        known, done = self._open.get(uid), frozenset(policies)
+        since = {one: at for one, at in known.since.items() if one not in done} if known else {}
+        if known is not None and since:
+            # Without a fingerprint the next sight is another drift, to be recorded again.
+            rest = Episode(fingerprint="", since=since, reads=known.reads)
+            await self._keep(uid, rest)
+        else:
+            await self.close(uid)
 
     async def close(self, uid: Uid) -> Episode | None:
         """End the episode: the object complies, or is gone.

@@ -1,6 +1,6 @@
 """From an object in violation to a write, or to a hold with its reason."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -28,6 +28,19 @@ _REPLICAS: Final = "/spec/replicas"
 _STRICTNESS: Final = (Existing.OFF, Existing.INFORM, Existing.DRY_RUN, Existing.ENFORCE)
 _UNPLANNED: Final = frozenset({Reason.MODE_OFF, Reason.MODE_INFORM})
 _TOLD: Final = frozenset({Reason.QUARANTINED, Reason.APPROVAL_NEEDED})
+_DIVISIBLE: Final = frozenset(
+    {
+        Reason.PAUSED,
+        Reason.AUTOSCALED,
+        Reason.SCALE_DOWN_DISRUPTION,
+        Reason.SCALE_DOWN_UNREADY,
+        Reason.SCALE_DOWN_MINIMUM,
+        Reason.APPROVAL_NEEDED,
+    }
+)
+"""What a part of a plan may be the reason of, and the rest not."""
+
+_SEVERAL: Final = 2
 _SENT: Final = frozenset({WriteResult.APPLIED, WriteResult.UNKNOWN})
 _OWED: Final = 1000
 _UNSYNCED_SECONDS: Final = 0.5
@@ -79,9 +92,14 @@ class Repairer:
             StoreError: the memory could not be read or written.
         """
         states = {verdict.bound.id: self._state(this, verdict) for verdict in this.case.violated}
-        free = [one for one in this.case.violated if hold_of_policy(states[one.bound.id]) is None]
-        if not free and (early := _unplanned(list(states.values()))) is not None:
+        holds = {one: hold_of_policy(state) for one, state in states.items()}
+        free = [one for one in this.case.violated if holds[one.bound.id] is None]
+        if not free and (early := _unplanned(list(holds.values()))) is not None:
             return await self.held(this, hold=early)
+        done = await self._repair(this, free or self._by_strictest(this.case.violated))
+        return _by_the_first(done, holds.values())
+
+    async def _repair(self, this: Pass, chosen: Sequence[Verdict]) -> Next:
         if not self._stages.watch.synced():
             # A pause or an owner that a cache does not show yet must not be overlooked.
             return Next(result=Result.RETRY, after_seconds=_UNSYNCED_SECONDS)
@@ -89,17 +107,33 @@ class Repairer:
             await self._stages.surroundings.around(this.assessment.document, this.target)
         )
         await self._end_quarantine(this)
-        draft = await self._plan(this, free or self._by_strictest(this.case.violated))
-        plan = draft.plan
-        # From here to the charge nothing is awaited: two workers never spend the same room.
-        states = {verdict.bound.id: self._state(this, verdict) for verdict in this.case.violated}
-        hold = check(self._gate_input(this, plan, [states[one] for one in plan.policies]))
+        plan, hold = await self._choose(this, chosen)
+        # From the gates to the charge nothing waits: two workers never spend the same room.
         if hold is not None:
             return await self._hold(this, plan, hold=hold)
         if plan.kind is ActionKind.NOTIFY:
             return await self._notify(this, plan)
         await self._stages.memory.budgets.charge(plan.policies, this.now)
         return await self._carry_out(this, plan)
+
+    async def _choose(self, this: Pass, chosen: Sequence[Verdict]) -> tuple[Plan, Hold | None]:
+        """Plan for all policies together, or for one that the gates let pass alone.
+
+        What must wait for one policy would shield every other violation of the object.
+        """
+        plan = (await self._plan(this, chosen)).plan
+        hold = self._hold_of(this, plan)
+        if hold is None or hold.reason not in _DIVISIBLE or len(plan.policies) < _SEVERAL:
+            return plan, hold
+        for verdict in chosen:
+            part = (await self._plan(this, [verdict])).plan
+            if part.kind is not ActionKind.NOTIFY and self._hold_of(this, part) is None:
+                return part, None
+        return plan, hold
+
+    def _hold_of(self, this: Pass, plan: Plan) -> Hold | None:
+        acting = [one for one in this.case.violated if one.bound.id in plan.policies]
+        return check(self._gate_input(this, plan, [self._state(this, one) for one in acting]))
 
     async def held(self, this: Pass, *, hold: Hold, plan: Plan | None = None) -> Next:
         """Record why nothing is done, once for each reason.
@@ -190,8 +224,8 @@ class Repairer:
             ),
             owner=owner,
             owner_governed=owner is not None and stages.watch.governs(owner),
-            heat=memory.heats.at(this.uid, episode.began),
-            drift_age_seconds=now - episode.began,
+            heat=memory.heats.at(this.uid, episode.began_for(plan.policies)),
+            drift_age_seconds=now - episode.began_for(plan.policies),
             quarantined=self._quarantined(this),
             escalated_seconds=episode.escalated_until - now,
             cluster_spent=cluster.spent,
@@ -302,7 +336,7 @@ class Repairer:
     ) -> Next:
         stages, after = self._stages, ending.after
         if ending.result is WriteResult.APPLIED:
-            heat = stages.memory.heats.at(this.uid, this.episode.began)
+            heat = stages.memory.heats.at(this.uid, this.episode.began_for(plan.policies))
             await stages.memory.heats.add(this.uid, heat=heat, now=stages.clock.now().timestamp())
         if after is not None and after.resource_version != plan.resource_version:
             stages.watch.wrote(
@@ -313,7 +347,7 @@ class Repairer:
         await self._settle_accounts(this.case, plan, ending)
         _log(this, "outcome", decision=ending.result, reason=execution.text)
         if verification.verified:
-            await stages.memory.episodes.close(this.uid)
+            await stages.memory.episodes.mended(this.uid, plan.policies)
             return Next(result=Result.REPAIRED)
         if execution.terminal:
             await stages.memory.episodes.escalate(this.uid, now=this.now)
@@ -341,9 +375,17 @@ def _again(execution: Execution) -> Next:
     return Next(result=Result.RETRY, retry=True)
 
 
-def _unplanned(states: Sequence[PolicyState]) -> Hold | None:
+def _by_the_first(done: Next, holds: Iterable[Hold | None]) -> Next:
+    """Come back when the first of the policies that are held by themselves may be free."""
+    if done.result not in {Result.HELD, Result.NOTIFIED}:
+        return done
+    times = [hold.recheck_seconds for hold in holds if hold is not None]
+    waits = [wait for wait in (done.after_seconds, *times) if wait is not None]
+    return replace(done, after_seconds=min(waits, default=None))
+
+
+def _unplanned(holds: Sequence[Hold | None]) -> Hold | None:
     """Return the hold of a violation that is only to be reported: it needs no plan."""
-    holds = [hold_of_policy(state) for state in states]
     if any(hold is None or hold.reason not in _UNPLANNED for hold in holds):
         return None
     return holds[0]
