@@ -105,6 +105,25 @@ def writes_by(
     return dict(found)
 
 
+def needless_revisions(history: Sequence[Revision], good: Good) -> list[str]:
+    """Find revisions that changed the spec of an object that was good and stayed good.
+
+    Whoever drives the run writes specs only to make them bad: any other change of one is a revert
+    that had been made already. etcd holds it also where a killed API server logged nothing.
+    """
+    found: list[str] = []
+    before: dict[str, Mapping[str, Any]] = {}
+    for revision in history:
+        value, last = revision.value, before.get(revision.key)
+        if value is None:
+            before.pop(revision.key, None)
+            continue
+        before[revision.key] = value
+        if last is not None and good(last) and good(value) and last["spec"] != value["spec"]:
+            found.append(f"{revision.key} was good, and revision {revision.revision} rewrote it")
+    return found
+
+
 def needless_writes(
     history: Sequence[Revision],
     good: Good,

@@ -152,6 +152,7 @@ def assert_judged(world: World, history: list[Revision], events: list[dict[str, 
     writes = judge.writes_by(events, user, resource="deployments")
     gate_ledger = judge.leaves(world.ledger(GATE))
     assert judge.lasting_violations(history, good, baselines=baselines(world, history)) == []
+    assert judge.needless_revisions(history, good) == []
     assert judge.needless_writes(history, good, writes=writes) == []
     assert judge.lost_acknowledged(events, gate_ledger) == []
     assert judge.unrecorded_writes(writes, world.ledger(ENFORCER)) == []

@@ -246,3 +246,23 @@ def test_unrecorded_writes_finds_a_write_without_an_intent(
     ledger = ledger_of(tmp_path, *records, record("remediation.outcome", 90, intent=0))
 
     assert judge.unrecorded_writes({("shop", "web"): [event()] * writes}, ledger) == found
+
+
+@pytest.mark.parametrize(
+    ("second", "needless"),
+    [
+        pytest.param({"spec": {"replicas": 2}}, True, id="spec rewritten while good"),
+        pytest.param({"spec": {"replicas": 1}}, False, id="only metadata changed"),
+        pytest.param({"spec": {"replicas": 2}, "bad": True}, False, id="made bad by the traffic"),
+    ],
+)
+def test_needless_revisions_finds_a_rewrite_of_what_was_good(
+    second: dict[str, Any],
+    needless: bool,  # noqa: FBT001 - a table
+) -> None:
+    """Only a change of a spec that stays good is a second revert."""
+    history = [Revision(KEY, 1, {"spec": {"replicas": 1}}), Revision(KEY, 2, second)]
+
+    found = judge.needless_revisions(history, lambda body: "bad" not in body)
+
+    assert bool(found) is needless
