@@ -10,7 +10,7 @@ from enforcer.loop.reconcile import Reconciler
 from enforcer.loop.values import Next, Result
 from enforcer.record import OpenIntent, Recovery
 from enforcer.workqueue import QueueClosedError, WorkQueue
-from lictor.errors import InputError, LictorError, ThrottledError
+from lictor.errors import ForbiddenError, InputError, LictorError, ThrottledError
 from lictor.model.names import ObjectKey
 from lictor.model.plan import WriteResult
 from lictor.model.policy import BoundPolicy
@@ -105,14 +105,14 @@ class Loop:
         self.sweep()
 
     async def _resolve(self, intent: OpenIntent) -> None:
-        stages = self._stages
+        stages, document = self._stages, None
         try:
-            key = intent.key
-        except InputError:
-            document = None
+            document = await stages.live.get(intent.key)
+        except (InputError, ForbiddenError):
+            # It never can be looked up; the next leader would ask in vain as well.
+            result = WriteResult.UNKNOWN
         else:
-            document = await stages.live.get(key)
-        result = intent.result(document, attest=stages.digester.attest)
+            result = intent.result(document, attest=stages.digester.attest)
         now = stages.clock.now().timestamp()
         if result is WriteResult.APPLIED and document is not None:
             # The process died between its write and the count of it.

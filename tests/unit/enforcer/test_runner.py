@@ -6,10 +6,11 @@ from dataclasses import replace
 from typing import Any
 
 from enforcer.loop import Loop, Pace
-from enforcer.record import Recovery
+from enforcer.record import OpenIntent, Recovery
 from enforcer.workqueue import WorkQueue
-from lictor.errors import StoreError
-from lictor.model.audit_record import RecordType
+from lictor.errors import ForbiddenError, StoreError
+from lictor.model.audit_record import AuditRecord, ObjectSection, RecordType
+from lictor.model.document import Document
 from lictor.model.names import Gvr, ObjectKey
 from lictor.policy import load
 from lictor.ports.policy_source import PolicyFile
@@ -47,12 +48,13 @@ class _Records(Recovery):
     def __init__(self, failures: int = 0) -> None:
         self.failures = failures
         self.finished = False
+        self.found: tuple[OpenIntent, ...] = ()
 
-    def find(self) -> tuple[Any, ...]:
+    def find(self) -> tuple[OpenIntent, ...]:
         if self.failures:
             self.failures -= 1
             raise StoreError("not yet")
-        return ()
+        return self.found
 
     def finish(self) -> None:
         self.finished = True
@@ -112,6 +114,36 @@ def test_loop_repairs_once_it_leads_and_drains() -> None:
 
     assert len(enforcer.writes()) == 3
     assert len(enforcer.records(RecordType.REMEDIATION_INTENT)) == 3
+
+
+class _Unreadable:
+    """Refuses every read, as after a right was withdrawn."""
+
+    async def get(self, key: ObjectKey) -> Document | None:
+        raise ForbiddenError(f"{key} may not be read", code=403, reason="Forbidden")
+
+
+def test_loop_leads_where_an_open_intent_may_not_be_looked_up() -> None:
+    """An object that may not be read any more does not keep the enforcer from its work."""
+    enforcer = _enforcer()
+    record = AuditRecord(
+        type=RecordType.REMEDIATION_INTENT,
+        obj=ObjectSection(gvr=("apps", "v1", "deployments"), ns="shop", name="web"),
+        act="delete",
+        change="c1",
+    )
+    recovery = _Records()
+    recovery.found = (OpenIntent(index=0, record=record),)
+    enforcer.stages = replace(enforcer.stages, live=_Unreadable())
+
+    async def scene() -> None:
+        async with asyncio.timeout(60):
+            await _loop(enforcer).lead(recovery)
+
+    run_virtual(scene())
+
+    assert [one.result for one in enforcer.outcomes()] == ["unknown"]
+    assert recovery.finished
 
 
 def test_loop_survives_what_one_object_does_to_it() -> None:
