@@ -187,6 +187,24 @@ async def test_gate_scaling_holds_an_unready_workload(street: Street) -> None:
     await street.until_async(lambda: _has_replicas(street, 3))
 
 
+async def test_gate_scaling_does_not_shield_another_violation(street: Street) -> None:
+    """G7 holds the replicas alone: what else drifted with them is reverted."""
+    made = await street.make(labels={"scaled": "yes"})
+    await street.merge({"metadata": {"labels": {"bad": "1"}}, "spec": {"replicas": 9}})
+
+    found = await street.reverted("bad")
+
+    assert found["spec"]["replicas"] == 9
+    await _is_held_now(street, made, gate="scale-down-unready")
+
+
+async def _is_held_now(street: Street, made: dict[str, Any], *, gate: str) -> None:
+    record = await street.held(made["metadata"]["uid"], gate, policy="few-replicas")
+    assert record.result == "denied"
+    await street.settled()
+    assert (await street.read())["spec"]["replicas"] == 9
+
+
 @pytest.mark.parametrize(
     ("demand", "gate"),
     [
