@@ -32,6 +32,14 @@ _GENERAL: Final = tuple(
 _DEFAULTS: Final[dict[str, str]] = {"protocol": "TCP", "namespace": ""}
 """What an absent part of a key means; every other part must be there."""
 
+_INDEPENDENT: Final = frozenset(
+    {"annotations", "data", "labels", "limits", "nodeSelector", "requests", "resources"}
+    | {"securityContext"}
+)
+"""Maps whose members mean something each by itself: such a map, where it is new, is many pieces, so
+that one bad label does not cost the good ones beside it. Any other new map is one piece: half of a
+probe, or of a seccomp profile, is not valid."""
+
 
 class DifferenceKind(StrEnum):
     """How a place differs."""
@@ -66,6 +74,8 @@ class Difference:
             are MISSING.
         siblings: of an element of a keyed list, and of a REORDERED list, the keys of the list in
             the earlier state, in order.
+        made: how many of the maps around it were made with it; those are undone with the last of
+            their members.
         rank: the place of this piece among all that were found together.
     """
 
@@ -75,6 +85,7 @@ class Difference:
     before: Found = MISSING
     after: Found = MISSING
     siblings: tuple[ElementKey, ...] = ()
+    made: int = 0
     rank: int = 0
 
     @property
@@ -158,9 +169,21 @@ def _objects(
         if key not in after:
             yield _removed(below, before[key])
         elif key not in before:
-            yield _added(below, after[key])
+            yield from _new(below, after[key], ignored=ignored)
         else:
             yield from _values(before[key], after[key], place=below, ignored=ignored)
+
+
+def _new(
+    place: _Place, after: Json, *, ignored: frozenset[str], made: int = 0
+) -> Iterator[Difference]:
+    if not (isinstance(after, dict) and after and place.name in _INDEPENDENT):
+        yield replace(_added(place, after), made=made)
+        return
+    for key in sorted(after):
+        below = place.down(key)
+        if below.path not in ignored:
+            yield from _new(below, after[key], ignored=ignored, made=made + 1)
 
 
 class _Keyed:
@@ -286,6 +309,7 @@ def _undo(tree: JsonObject, piece: Difference) -> None:
             step = piece.steps[-1]
             if isinstance(parent, dict) and isinstance(step, str):
                 _undo_member(parent, step, piece=piece)
+                _unmake(tree, piece)
             elif isinstance(parent, list) and isinstance(step, ElementKey):
                 _undo_element(parent, step, piece=piece)
             else:
@@ -330,6 +354,16 @@ def _undo_member(parent: JsonObject, key: str, *, piece: Difference) -> None:
         del parent[key]
     else:
         raise _not_there(piece)
+
+
+def _unmake(tree: JsonObject, piece: Difference) -> None:
+    """Drop the maps that were made with the piece, where it was the last that they held."""
+    for depth in range(1, piece.made + 1):
+        above = _walk(tree, piece.steps[: -depth - 1], piece=piece)
+        name = piece.steps[-depth - 1]
+        if not (isinstance(above, dict) and isinstance(name, str)) or above.get(name):
+            return
+        del above[name]
 
 
 def _undo_element(items: list[Json], key: ElementKey, *, piece: Difference) -> None:

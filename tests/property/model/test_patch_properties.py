@@ -20,7 +20,7 @@ from lictor.model.patch import (
 )
 
 _T = TypeVar("_T")
-_KEYS = st.sampled_from(["a", "b/c", "~", "", "name", "0", "l"])
+_KEYS = st.sampled_from(["a", "b/c", "~", "", "name", "0", "l", "labels", "resources"])
 _SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-2, 2), st.just(1.0), st.sampled_from(["", "x", "y"])
 )

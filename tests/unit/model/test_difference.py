@@ -183,3 +183,39 @@ def test_revert_shares_nothing_with_the_baseline() -> None:
 
     assert result == before
     assert result["a"] is not before["a"]
+
+
+def test_differences_of_a_new_map_of_labels_are_one_a_label() -> None:
+    """One bad label among new ones is undone alone; with the last of them the map goes too."""
+    before: JsonObject = {"metadata": {"name": "web"}}
+    after: JsonObject = {"metadata": {"name": "web", "labels": {"bad": "1", "good": "2"}}}
+
+    pieces = differences(before, after)
+
+    assert [piece.path for piece in pieces] == ["/metadata/labels/bad", "/metadata/labels/good"]
+    assert revert(after, pieces[:1]) == {"metadata": {"name": "web", "labels": {"good": "2"}}}
+    assert revert(after, pieces) == before
+    assert revert(revert(after, pieces[:1]), pieces[1:]) == before
+
+
+def test_differences_of_a_new_map_in_a_new_map_undo_both() -> None:
+    """Limits inside new resources go one by one, and then the maps that held them."""
+    before: JsonObject = {"spec": {"containers": [{"name": "web"}]}}
+    limits: JsonObject = {"cpu": "1", "memory": "1Gi"}
+    after: JsonObject = {"spec": {"containers": [{"name": "web", "resources": {"limits": limits}}]}}
+
+    pieces = differences(before, after)
+
+    assert [piece.label for piece in pieces] == [
+        "spec.containers[name=web].resources.limits.cpu",
+        "spec.containers[name=web].resources.limits.memory",
+    ]
+    assert revert(after, pieces) == before
+
+
+def test_differences_of_another_new_map_are_one_piece() -> None:
+    """Half of a probe would not be valid."""
+    before: JsonObject = {"spec": {}}
+    after: JsonObject = {"spec": {"seccompProfile": {"type": "Localhost", "localhostProfile": "x"}}}
+
+    assert [piece.path for piece in differences(before, after)] == ["/spec/seccompProfile"]
