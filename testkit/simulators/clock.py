@@ -2,15 +2,17 @@
 
 import asyncio
 import selectors
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 from typing_extensions import override
 
 from lictor.ports.clock import Clock
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -19,9 +21,13 @@ class _Selector(selectors.DefaultSelector):
     """Where nothing has come, the time that it was to wait for is over at once."""
 
     now = 0.0
+    threads = 0
+    """Calls that run in threads: time stands still until they are done."""
 
     @override
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout and self.threads:
+            return super().select()
         found = super().select(0 if timeout else timeout)
         if timeout and not found:
             self.now += timeout
@@ -29,7 +35,7 @@ class _Selector(selectors.DefaultSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """Waits for no timer; sockets and threads that are slower than that come late."""
+    """Waits for no timer, but for threads; sockets that are slower than that come late."""
 
     def __init__(self) -> None:
         """Begin at 0."""
@@ -40,6 +46,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Return the virtual seconds since the loop was made."""
         return self._clock.now
+
+    @override
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[*Ts], T], *args: *Ts
+    ) -> asyncio.Future[T]:
+        """Run the call in a thread; its end wakes the loop."""
+        self._clock.threads += 1
+        future = super().run_in_executor(executor, func, *args)
+        future.add_done_callback(self._ended)
+        return future
+
+    def _ended(self, _future: asyncio.Future[Any]) -> None:
+        self._clock.threads -= 1
 
 
 def run_virtual(work: Coroutine[Any, Any, T]) -> T:
