@@ -47,32 +47,29 @@ class Heats:
         state: JsonObject = {"milliheat": round((heat + 1.0) * 1000), "at": round(now * 1000)}
         await self._keep(StateKind.HEAT, uid, state)
 
-    async def quarantine(self, uid: Uid, *, policy_set: Digest, version: str, now: float) -> None:
+    async def quarantine(self, uid: Uid, *, policy_set: Digest, state: Digest, now: float) -> None:
         """Leave the object alone until the law changes or 24 hours bring no foreign write.
 
-        A write during that time begins the 24 hours anew.
+        A write during that time begins the 24 hours anew; `state` is the object's digest in
+        `attest` form, which a change of its status leaves alone.
 
         Raises:
             StoreError: the store could not be written.
         """
         before = self._known.get((StateKind.QUARANTINE, uid), {})
-        if (before.get("policySet"), before.get("version")) == (policy_set, version):
+        if (before.get("policySet"), before.get("state")) == (policy_set, state):
             return
-        state: JsonObject = {
-            "policySet": policy_set,
-            "version": version,
-            "since": round(now * 1000),
-        }
-        await self._keep(StateKind.QUARANTINE, uid, state)
+        kept: JsonObject = {"policySet": policy_set, "state": state, "since": round(now * 1000)}
+        await self._keep(StateKind.QUARANTINE, uid, kept)
 
-    def quarantined(self, uid: Uid, *, policy_set: Digest, version: str, now: float) -> bool:
+    def quarantined(self, uid: Uid, *, policy_set: Digest, state: Digest, now: float) -> bool:
         """Return whether the object is in quarantine still."""
-        state = self._known.get((StateKind.QUARANTINE, uid))
-        if state is None or state.get("policySet") != policy_set:
+        kept = self._known.get((StateKind.QUARANTINE, uid))
+        if kept is None or kept.get("policySet") != policy_set:
             return False
-        since = state.get("since")
+        since = kept.get("since")
         quiet = now - (since if isinstance(since, int) else 0) / 1000
-        return state.get("version") != version or quiet < _RELEASE_SECONDS
+        return kept.get("state") != state or quiet < _RELEASE_SECONDS
 
     async def release(self, uid: Uid) -> None:
         """End a quarantine whose time is over, and begin cold.

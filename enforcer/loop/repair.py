@@ -15,7 +15,7 @@ from enforcer.verify import Verification
 from lictor.audit import is_sensitive
 from lictor.errors import AuditUnavailableError
 from lictor.model.document import Document
-from lictor.model.names import BoundPolicyId
+from lictor.model.names import BoundPolicyId, Digest
 from lictor.model.plan import Plan, WriteResult
 from lictor.model.policy import ActionKind, BoundPolicy, Existing, Policy, Severity
 from lictor.model.verdict import Verdict
@@ -237,9 +237,13 @@ class Repairer:
         return self._stages.memory.heats.quarantined(
             this.uid,
             policy_set=self._stages.evaluator.policy_set,
-            version=this.assessment.document.resource_version,
+            state=self._state_digest(this),
             now=this.now,
         )
+
+    def _state_digest(self, this: Pass) -> Digest:
+        # Not the resourceVersion: a workload's status changes all day, and is nobody's fight.
+        return self._stages.digester.attest(this.assessment.document)
 
     async def _end_quarantine(self, this: Pass) -> None:
         """Let an object begin cold whose quarantine is over."""
@@ -252,7 +256,7 @@ class Repairer:
             await stages.memory.heats.quarantine(
                 this.uid,
                 policy_set=stages.evaluator.policy_set,
-                version=this.assessment.document.resource_version,
+                state=self._state_digest(this),
                 now=this.now,
             )
         news = this.episode.held != hold.reason

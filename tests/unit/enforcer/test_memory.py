@@ -133,22 +133,22 @@ async def test_heats_quarantine_ends_with_the_law_or_a_quiet_day() -> None:
     """A restart does not clear it; another law does, and 24 hours without a foreign write."""
     store = MemoryStateStore()
 
-    def held(policy_set: Digest, *, version: str, now: float) -> bool:
-        return _loaded(store).quarantined(_UID, policy_set=policy_set, version=version, now=now)
+    def held(policy_set: Digest, *, state: str, now: float) -> bool:
+        return _loaded(store).quarantined(_UID, policy_set=policy_set, state=Digest(state), now=now)
 
-    async def keep(version: str, *, now: float) -> None:
-        await _loaded(store).quarantine(_UID, policy_set=_SET, version=version, now=now)
+    async def keep(state: str, *, now: float) -> None:
+        await _loaded(store).quarantine(_UID, policy_set=_SET, state=Digest(state), now=now)
 
     await keep("5", now=0.0)
-    assert held(_SET, version="5", now=86_399.0)
-    assert not held(_SET, version="5", now=86_400.0)
-    assert not held(Digest("sha256:2"), version="5", now=1.0)
+    assert held(_SET, state="5", now=86_399.0)
+    assert not held(_SET, state="5", now=86_400.0)
+    assert not held(Digest("sha256:2"), state="5", now=1.0)
 
     await keep("5", now=86_000.0)  # the same state: the time goes on
-    assert not held(_SET, version="5", now=86_400.0)
+    assert not held(_SET, state="5", now=86_400.0)
     await keep("6", now=86_399.0)  # written by somebody: the day begins anew
-    assert held(_SET, version="6", now=86_401.0)
-    assert not held(_SET, version="6", now=86_399.0 + 86_400.0)
+    assert held(_SET, state="6", now=86_401.0)
+    assert not held(_SET, state="6", now=86_399.0 + 86_400.0)
 
 
 async def test_heats_release_begins_cold() -> None:
@@ -159,7 +159,7 @@ async def test_heats_release_begins_cold() -> None:
     await heats.release(_UID)
     assert heats.at(_UID, 0.0) == pytest.approx(6.0)
 
-    await heats.quarantine(_UID, policy_set=_SET, version="1", now=0.0)
+    await heats.quarantine(_UID, policy_set=_SET, state=Digest("1"), now=0.0)
     await heats.release(_UID)
 
     assert heats.at(_UID, 0.0) == 0.0

@@ -17,6 +17,7 @@ from lictor.model.document import Document
 from lictor.model.names import Gvr, ObjectKey
 from lictor.policy import Snapshot, load
 from lictor.ports.policy_source import PolicyFile
+from lictor.ports.state_store import StateKind
 from testkit.enforcing import DEPLOYMENTS, deployment
 from testkit.simulators.enforcer import SECRETS, SimulatedEnforcer
 
@@ -429,3 +430,22 @@ def _between(enforcer: SimulatedEnforcer, act: Any, *, error: Exception | None =
 class _Patches:
     def __init__(self, patch: Any) -> None:  # noqa: ANN401
         self.patch = patch
+
+
+async def test_reconcile_counts_no_status_as_a_foreign_write(enforcer: SimulatedEnforcer) -> None:
+    """The quiet time of a quarantine goes on while only the status changes."""
+    drifted = _drift(enforcer, bad="1")
+    stages = enforcer.stages
+    await stages.memory.heats.quarantine(
+        drifted.uid,
+        policy_set=stages.evaluator.policy_set,
+        state=stages.digester.attest(drifted),
+        now=stages.clock.now().timestamp() - 3600,
+    )
+    before = enforcer.states.read(StateKind.QUARANTINE, drifted.uid)
+    enforcer.put({**deployment(labels={"app": "web", "bad": "1"}), "status": {"replicas": 1}})
+
+    held = await enforcer.look(_KEY)
+
+    assert held.result is Result.HELD
+    assert enforcer.states.read(StateKind.QUARANTINE, drifted.uid) == before
