@@ -9,6 +9,8 @@ USAGE: Final = 3
 LEDGER: Final = 4
 REFUSED: Final = 5
 INTERRUPTED: Final = 130
+BROKEN_PIPE: Final = 141
+"""As a shell counts SIGPIPE: nobody read the output to its end."""
 
 EPILOG: Final = """\
 exit codes (of `run`; other commands say theirs in their help):

@@ -6,6 +6,7 @@ Kubernetes client, and a plugin that is broken breaks only itself.
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, version
@@ -40,8 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line `argv` (of the process, where None) and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        arguments = build_parser(words).parse_args(words)
-        return int(arguments.run(arguments))
+        return _run(build_parser(words).parse_args(words))
     except SystemExit as stop:  # argparse: --help, --version, or a wrong command line
         return stop.code if isinstance(stop.code, int) else exits.OK
     except SettingsError as err:
@@ -53,6 +53,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _say(err, exits.FAILED)
     except KeyboardInterrupt:
         return exits.INTERRUPTED
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    try:
+        code = int(arguments.run(arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who read our output has had enough (`| head`); the interpreter must not flush it again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return exits.BROKEN_PIPE
+    return code
 
 
 def build_parser(words: Sequence[str]) -> argparse.ArgumentParser:

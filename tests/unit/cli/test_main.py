@@ -1,6 +1,7 @@
 """The command line: help, exit codes, plugins, and what is imported for it."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from importlib.metadata import EntryPoint
 import pytest
 import yaml
 
+from lictor.cli import exits
 from lictor.cli import main as main_module
 from lictor.cli.main import BUILT_IN, main
 from lictor.config.load import parse_settings
@@ -201,3 +203,18 @@ def test_config_print_of_wrong_settings_exits_2(capsys: pytest.CaptureFixture[st
     """A wrong setting is named on standard error."""
     assert main(["config", "print", "--set", "gate.port=web"]) == 2
     assert 'gate.port is "web"; expected a whole number' in capsys.readouterr().err
+
+
+def test_main_ends_quietly_where_nobody_reads_on() -> None:
+    """`lictor config print | head -1` prints no error, and does not count as done."""
+    command = [sys.executable, "-m", "lictor.cli", "config", "print"]
+    reading, writing = os.pipe()
+    os.close(reading)
+
+    done = subprocess.run(
+        command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False, timeout=20
+    )
+    os.close(writing)
+
+    assert done.stderr == ""
+    assert done.returncode == exits.BROKEN_PIPE
