@@ -3,16 +3,12 @@
 import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 from lictor.audit import canonical, digest
 from lictor.jsontypes import Json, JsonObject
 from lictor.model.names import BoundPolicyId, Digest, Uid
 from lictor.model.verdict import Verdict
 from lictor.ports.state_store import StateKind, StateStore
-
-ESCALATION_SECONDS: Final = 600.0
-"""Long enough to be no hot loop, short enough that a mended cluster is found again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,13 +105,13 @@ class Episodes:
         await self._keep(uid, replace(self._open[uid], held=reason))
         return True
 
-    async def escalate(self, uid: Uid, *, now: float) -> None:
-        """Try nothing for ten minutes: the API server has refused for good.
+    async def escalate(self, uid: Uid, *, until: float) -> None:
+        """Try nothing until then, in Unix seconds: the API server has refused.
 
         Raises:
             StoreError: the store could not be written.
         """
-        await self._keep(uid, replace(self._open[uid], escalated_until=now + ESCALATION_SECONDS))
+        await self._keep(uid, replace(self._open[uid], escalated_until=until))
 
     async def mended(self, uid: Uid, policies: Iterable[BoundPolicyId]) -> None:
         """End the episode for these policies; what others still find keeps its age.

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from http import HTTPStatus
 from typing import Final
 
 from enforcer.act import Execution
 from enforcer.gates import GateInput, Hold, PolicyState, Reason, check, hold_of_policy
-from enforcer.loop.episodes import ESCALATION_SECONDS
 from enforcer.loop.parts import Limits, Stages
 from enforcer.loop.values import Next, Pass, Result
 from enforcer.plan import Draft, Obstacle, Subject, Tools, make_plan
@@ -44,6 +44,14 @@ _SEVERAL: Final = 2
 _SENT: Final = frozenset({WriteResult.APPLIED, WriteResult.UNKNOWN})
 _OWED: Final = 1000
 _UNSYNCED_SECONDS: Final = 0.5
+_ESCALATION_SECONDS: Final = 600.0
+"""Long enough to be no hot loop, short enough that a mended cluster is found again."""
+
+_FORBIDDEN_SECONDS: Final = 1.0
+"""An API server that has just started answers 403 until it has read its roles: about a second."""
+
+_TELL_SECONDS: Final = 60.0
+"""Who is refused for so long should tell somebody."""
 
 
 def effective_mode(bound: BoundPolicy, limits: Limits) -> Existing:
@@ -354,10 +362,19 @@ class Repairer:
             await stages.memory.episodes.mended(this.uid, plan.policies)
             return Next(result=Result.REPAIRED)
         if execution.terminal:
-            await stages.memory.episodes.escalate(this.uid, now=this.now)
-            await self._tell(this, reason="RepairRefused", note=execution.text)
-            return Next(result=Result.HELD, after_seconds=ESCALATION_SECONDS)
+            return await self._escalate(this, execution)
         return _again(execution)
+
+    async def _escalate(self, this: Pass, execution: Execution) -> Next:
+        """Wait before the next try: a 403 may pass, so its first waits are short."""
+        seconds = _ESCALATION_SECONDS
+        if execution.http in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+            doubled = _FORBIDDEN_SECONDS * 2.0 ** min(this.episode.attempts - 1, 16)
+            seconds = min(doubled, _ESCALATION_SECONDS)
+        await self._stages.memory.episodes.escalate(this.uid, until=this.now + seconds)
+        if seconds >= _TELL_SECONDS:
+            await self._tell(this, reason="RepairRefused", note=execution.text)
+        return Next(result=Result.HELD, after_seconds=seconds)
 
     async def _settle_accounts(self, case: Case, plan: Plan, ending: Ending) -> None:
         try:

@@ -7,6 +7,7 @@ import pytest
 from enforcer.loop import Result
 from lictor.errors import (
     AuditUnavailableError,
+    ForbiddenError,
     InvalidError,
     ThrottledError,
     UnavailableError,
@@ -234,6 +235,34 @@ async def test_reconcile_gives_up_what_is_refused_for_good(enforcer: SimulatedEn
         ("denied", "escalated"),
         ("applied", ""),
     ]
+
+
+async def test_reconcile_tries_a_403_again_soon(enforcer: SimulatedEnforcer) -> None:
+    """An API server that has just started forbids everything until it has read its roles."""
+    _drift(enforcer, bad="1")
+    _between(enforcer, lambda: None, error=ForbiddenError("no roles yet", code=403))
+    refused = await enforcer.look(_KEY)
+    enforcer.clock.seconds += 1.5
+
+    repaired = await enforcer.look(_KEY)
+
+    assert (refused.result, refused.after_seconds) == (Result.HELD, 1.0)
+    assert enforcer.events.notices == []
+    assert repaired.result is Result.REPAIRED
+
+
+async def test_reconcile_waits_longer_after_each_403(enforcer: SimulatedEnforcer) -> None:
+    """A right that stays missing is no hot loop, and after a minute somebody is told."""
+    _drift(enforcer, bad="1")
+    waits = []
+    for _ in range(11):
+        _between(enforcer, lambda: None, error=ForbiddenError("no right", code=403))
+        refused = await enforcer.look(_KEY)
+        waits.append(refused.after_seconds)
+        enforcer.clock.seconds += (refused.after_seconds or 0.0) + 0.5
+
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 600]
+    assert len(enforcer.events.notices) == 5
 
 
 async def test_reconcile_waits_as_long_as_the_server_asks(enforcer: SimulatedEnforcer) -> None:
