@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from lictor.errors import InputError
-from lictor.jsontypes import Json, JsonObject, read_object
+from lictor.jsontypes import JsonObject, read_object
 from lictor.model.names import Gvk, ResourceVersion, Uid
 
 MAX_OBJECT_BYTES: Final = 32 * 1024 * 1024
@@ -20,15 +20,6 @@ class OwnerReference(msgspec.Struct, frozen=True, rename="camel"):
     name: str
     uid: str
     controller: bool | None = None
-
-
-class ManagedFields(msgspec.Struct, frozen=True, rename="camel"):
-    """`metadata.managedFields[]` without the time: who last wrote which fields."""
-
-    manager: str = ""
-    operation: str = ""
-    subresource: str = ""
-    fields_v1: dict[str, Json] | None = msgspec.field(default=None, name="fieldsV1")
 
 
 class ObjectMeta(msgspec.Struct, frozen=True, rename="camel"):

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from typing_extensions import override
+
 from lictor.errors import InputError
-from lictor.ports.policy_source import PolicyFile
+from lictor.ports.policy_source import PolicyFile, PolicySource
 
 MAX_FILES: Final = 2000
 MAX_BYTES: Final = 64 * 1024 * 1024
@@ -20,7 +22,7 @@ _TESTS: Final = "tests"
 
 
 @dataclass(frozen=True, slots=True)
-class FolderSource:
+class FolderSource(PolicySource):
     """Reads every policy file below `paths`, together as one revision.
 
     A folder is read with all below it. Left out are hidden entries, folders named `tests` and
@@ -33,6 +35,7 @@ class FolderSource:
 
     paths: Sequence[str | Path]
 
+    @override
     def read(self) -> Sequence[PolicyFile]:
         """Return every policy file, sorted by name.
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -65,11 +66,9 @@ class _Watched:
     async def _run(self, seconds: float) -> None:
         self.informer = Informer(self.api, MAPS, MAP, keep_overtaken=True, random=Random(1))  # noqa: S311 - a seed
         self.informer.subscribe(lambda key: self.told.append(key.name))
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self.informer.run()
-        except TimeoutError:
-            pass
 
     @property
     def held(self) -> dict[str, str]:
